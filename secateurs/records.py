@@ -1,0 +1,167 @@
+"""The result of a run, as data: a schema that producers fill and the report reads. No torch here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import RunError
+from .storage import write_text
+
+RECORD_FILE = "record.json"
+
+
+class Schema(BaseModel):
+    """Part of a record. Unknown fields are refused, so that a typing slip is seen at once."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Measured(Schema):
+    """One network, measured. ``accuracy`` is a fraction on the test set, read once at the end."""
+
+    accuracy: float | None = None
+    loss: float | None = None
+    params: int | None = None
+    macs: int | None = Field(default=None, description="multiply-accumulates of one example")
+    bytes: int | None = Field(default=None, description="parameters and buffers in memory")
+    file_bytes: int | None = Field(default=None, description="the saved weights on disk")
+    latency_ms: float | None = Field(default=None, description="median of one batch")
+    latency_spread_ms: tuple[float, float] | None = Field(default=None, description="quartiles")
+
+
+class LayerRow(Schema):
+    """One family of players: what is removed together with one of them, and how many were kept."""
+
+    name: str
+    kind: str
+    total: int
+    kept: int
+    minimum: int = 1
+    tied_to: list[str] = Field(default_factory=list)
+
+
+class HistoryPoint(Schema):
+    """One moment of a run. ``accuracy`` is on validation data. Amounts are fractions of the dense network."""
+
+    step: int
+    epoch: float
+    phase: str = Field(description="warmup, market or recovery")
+    loss: float | None = None
+    accuracy: float | None = None
+    sparsity: float = Field(description="fraction of players with s < ε or removed")
+    mean_participation: float
+    active: int = Field(description="players with s ≥ ε")
+    price: dict[str, float] = Field(default_factory=dict, description="per resource")
+    demand: dict[str, float] = Field(default_factory=dict, description="fraction of dense, as the rent counts it")
+    path: dict[str, float] = Field(default_factory=dict, description="the budget path the market clears at")
+    lr: float | None = None
+
+
+class PlayersBlock(Schema):
+    """The players at the moment of the cut, one entry each (at most 20,000; ``sampled`` says if fewer)."""
+
+    layer: list[int] = Field(description="index into the record's layers")
+    participation: list[float]
+    benefit: list[float]
+    cost: list[float] = Field(description="marginal rent")
+    kept: list[bool]
+    epsilon: float
+    sampled: bool = False
+
+
+class Certificate(Schema):
+    """What can be said of the final profile as an equilibrium (game, §4.3–5.3, §9.3).
+
+    ``scope`` says which game: 'market' (utility with the clearing price) or 'paper' (β, γ, η as printed).
+    """
+
+    scope: str
+    nash_gap: float = Field(description="max over players of the gain from their best response")
+    nash_gap_median: float
+    dominated: int = Field(description="players for whom condition (15) holds: zero is dominant")
+    dominated_and_removed: int
+    undominated_and_kept: int
+    spectral_radius: float | None = Field(description="of the best-response Jacobian; < 1 is a contraction")
+    contraction: bool | None
+    market_clearing_error: float | None = Field(default=None, description="|demand − path| / dense, last step")
+    condition_numbers: dict[str, float] = Field(default_factory=dict, description="σ_max/σ_min per layer")
+    sentence: str = ""
+
+
+class TrainSeconds(Schema):
+    """Wall seconds. The game's own arithmetic is apart from the training steps it accompanies."""
+
+    dense_equivalent: float = 0.0
+    game: float = 0.0
+    recovery: float = 0.0
+    reference: float = Field(default=0.0, description="training the dense network for comparison")
+
+
+class TrainBlock(Schema):
+    seconds: TrainSeconds = Field(default_factory=TrainSeconds)
+    steps: dict[str, int] = Field(default_factory=dict, description="optimizer steps per phase, and 'total'")
+    batch_size: int = 0
+    examples: dict[str, int] = Field(default_factory=dict, description="train, validation, test")
+
+
+class Record(Schema):
+    """One run. ``gated`` is the network with its participations, before removal; ``pruned`` is what you get."""
+
+    schema_version: int = 1
+    method: str
+    model: str
+    data: str
+    budget: dict[str, float]
+    targets: dict[str, float] = Field(default_factory=dict, description="absolute amounts")
+    dense: Measured = Field(default_factory=Measured)
+    gated: Measured = Field(default_factory=Measured)
+    cut: Measured | None = Field(default=None, description="after removal, before recovery")
+    pruned: Measured = Field(default_factory=Measured)
+    groups_total: int = 0
+    groups_kept: int = 0
+    layers: list[LayerRow] = Field(default_factory=list)
+    certificate: Certificate | None = None
+    train: TrainBlock = Field(default_factory=TrainBlock)
+    history: list[HistoryPoint] = Field(default_factory=list)
+    players: PlayersBlock | None = None
+    config: dict[str, Any] = Field(default_factory=dict)
+    config_hash: str = ""
+    seed: int = 0
+    versions: dict[str, str] = Field(default_factory=dict)
+    device: str = ""
+    threads: int = 0
+    batch_latency: int = Field(default=1, description="batch size at which latency was measured")
+    data_hash: str = ""
+    created: str = ""
+    files: dict[str, str] = Field(default_factory=dict, description="artifact, onnx, report: relative paths")
+    notes: list[str] = Field(default_factory=list)
+
+    def write(self, folder: str | Path) -> Path:
+        """Write ``record.json`` atomically into ``folder``."""
+        return write_text(Path(folder) / RECORD_FILE, self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Record:
+        """Read the record of a run folder (or a record file itself).
+
+        Raises:
+            RunError: no record there, or not one of ours.
+        """
+        path = Path(folder)
+        path = path / RECORD_FILE if path.is_dir() else path
+        if not path.exists():
+            raise RunError(f"no {RECORD_FILE} in {str(folder)!r}; a finished `secateurs prune --out DIR` leaves one there")
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise RunError(f"{str(path)!r} is not a Secateurs record: {_first(error)}") from error
+
+
+def _first(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        detail = error.errors()[0]
+        return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+    return str(error)
