@@ -36,6 +36,10 @@ class RunError(SecateursError):
     """A run folder that cannot be written, resumed or read."""
 
 
+class RunInterrupted(SecateursError):
+    """A run was stopped by a signal after its current step; the message says how to continue it."""
+
+
 class DivergenceError(SecateursError):
     """The loss became NaN or infinite; the last good checkpoint is kept."""
 

@@ -16,7 +16,8 @@ RECORD_FILE = "record.json"
 class Schema(BaseModel):
     """Part of a record. Unknown fields are refused, so that a typing slip is seen at once."""
 
-    model_config = ConfigDict(extra="forbid")
+    # Infinity and NaN as strings: JSON knows neither, and null would not read back as a number.
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
 
 class Measured(Schema):

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -140,6 +140,16 @@ def _amount(text: str, resource: str, amount: str) -> float:
     return number * units[unit]
 
 
+def derive_seed(seed: int, *names: str | int) -> int:
+    """A 63-bit seed for one named purpose, a pure function of ``seed`` and the names.
+
+    What is drawn at (epoch 7, step 40) then depends on nothing that was drawn before it, which is why an
+    interrupted run can continue exactly.
+    """
+    text = json.dumps([seed, *names]).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
+
+
 class RunConfig(Frozen):
     """Everything that decides the outcome of one ``prune`` run.
 
@@ -155,6 +165,9 @@ class RunConfig(Frozen):
     seed: int = 0
     granularity: str = "channel"
     validation: float = Field(default=0.0833, gt=0, lt=1, description="fraction of train held out")
-    reference: bool = Field(default=True, description="train the dense network too, for the same steps")
+    reference: Literal["train", "given", "none"] = Field(
+        default="train",
+        description="the dense network to compare with: trained for the same steps, as the factory gives it, or none",
+    )
     mixed_precision: str = "no"
     options: dict[str, Any] = Field(default_factory=dict)

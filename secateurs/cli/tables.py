@@ -1,0 +1,122 @@
+"""What a terminal shows: Rich tables of records and findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..records import Measured, Record
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    table = Table(title=title, title_justify="left")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+    return table
+
+
+def _number(value: float | int | None, unit: str = "") -> str:
+    if value is None:
+        return "–"
+    text = f"{value:,}" if isinstance(value, int) else f"{value:,.3g}"
+    return text + unit
+
+
+def summary(record: Record, out: Path) -> None:
+    """The table at the end of ``prune``: dense | pruned."""
+    table = _table("", "dense", "pruned", "ratio", title=f"{record.model} on {record.data}, {record.method}")
+    dense, pruned = record.dense, record.pruned
+
+    def percent(m: Measured) -> str:
+        return "–" if m.accuracy is None else f"{100 * m.accuracy:.2f}%"
+
+    table.add_row("test accuracy", percent(dense), percent(pruned), "")
+    table.add_row("groups", _number(record.groups_total), _number(record.groups_kept), _ratio(record.groups_total, record.groups_kept))
+    for label, field in (("parameters", "params"), ("MACs", "macs"), ("file size, bytes", "file_bytes")):
+        a, b = getattr(dense, field), getattr(pruned, field)
+        table.add_row(label, _number(a), _number(b), _ratio(a, b))
+    a, b = dense.latency_ms, pruned.latency_ms
+    table.add_row(f"latency, batch {record.batch_latency}", _number(a, " ms"), _number(b, " ms"), _ratio(a, b))
+    console = Console()
+    console.print(table)
+    if record.certificate is not None:
+        console.print(escape(record.certificate.sentence), highlight=False)
+    for note in record.notes:
+        console.print(f"note: {escape(note)}", highlight=False)
+    files = ", ".join(escape(str(out / name)) for name in record.files.values())
+    console.print(f"wrote {files}", highlight=False, soft_wrap=True)
+
+
+def _ratio(a: float | None, b: float | None) -> str:
+    return f"{a / b:.2f}×" if a and b else ""
+
+
+def inspection(found: Mapping[str, Any]) -> None:
+    """Players, ties and frozen axes."""
+    console = Console()
+    table = _table("layer", "kind", "players", "params each", "MACs each", "cut together", title=found["model"])
+    table.columns[-1].justify = "left"
+    for row in found["layers"]:
+        table.add_row(
+            escape(row["name"]),
+            row["kind"],
+            _number(row["players"]),
+            _number(row["params_each"]),
+            _number(row["macs_each"]),
+            escape(", ".join(row["tied_to"])),
+        )
+    console.print(table)
+    if found["frozen"]:
+        frozen = _table("cannot be pruned", "size", "why")
+        frozen.columns[-1].justify = "left"
+        for row in found["frozen"]:
+            frozen.add_row(escape(row["where"]), _number(row["size"]), escape(row["reason"]))
+        console.print(frozen)
+    total = found["totals"]
+    console.print(
+        f"{total['groups']:,.0f} players; {total['params']:,.0f} parameters, {total['macs']:,.0f} MACs; "
+        f"smallest reachable: {total['least_params']:,.0f} parameters, {total['least_macs']:,.0f} MACs"
+    )
+
+
+def benchmark(found: Mapping[str, Any]) -> None:
+    """Dense against pruned, with spread and circumstances."""
+    title = f"batch {found['batch']}, {found['threads']} thread(s), {found['engine']}, {found['repeats']} interleaved pairs"
+    table = _table("", "median", "quartiles", title=title)
+    for name in ("dense", "pruned"):
+        row = found[name]
+        table.add_row(name, f"{row['median_ms']:.4g} ms", f"{row['q25_ms']:.4g} – {row['q75_ms']:.4g} ms")
+    console = Console()
+    console.print(table)
+    low, high = found["speedup_quartiles"]
+    console.print(
+        f"{found['speedup']:.2f}× faster (pair by pair, quartiles {low:.2f}–{high:.2f}); MACs {found['macs_ratio']:.2f}× fewer"
+    )
+
+
+def method_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The registry."""
+    table = _table("method", "what it does", "source", "cost", "needs")
+    for column in table.columns[1:]:
+        column.justify = "left"
+    for row in rows:
+        table.add_row(*(escape(row[k]) for k in ("name", "summary", "source", "cost", "needs")))
+    console = Console()
+    console.print(table)
+    console.print("options of each: secateurs methods --json; set them with --set NAME=VALUE", highlight=False)
+
+
+def reproduction(result: Mapping[str, Any], paths: Sequence[Path]) -> None:
+    """The tables of a reproduction, as its page has them."""
+    console = Console()
+    for section in result["sections"]:
+        table = _table(*section["columns"], title=section["title"])
+        for row in section["rows"]:
+            table.add_row(*(escape(str(cell)) for cell in row))
+        console.print(table)
+    console.print("wrote " + ", ".join(map(str, paths)), highlight=False, soft_wrap=True)

@@ -1,0 +1,10 @@
+"""Criteria: scores, one file each."""
+
+from .base import Score, Signals
+from .magnitude import Magnitude
+from .random import Random
+from .taylor import Taylor
+
+SCORES: dict[str, type[Score]] = {cls.name: cls for cls in (Magnitude, Taylor, Random)}
+
+__all__ = ["SCORES", "Magnitude", "Random", "Score", "Signals", "Taylor"]

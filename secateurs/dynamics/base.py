@@ -1,0 +1,91 @@
+"""What moves participation during training: the interface, and what it may look at."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from ..players import Gates, Players
+from ..records import Certificate
+from ..shapes import Mask, Participation, PerPlayer
+
+State: TypeAlias = dict[str, Any]
+Select: TypeAlias = Callable[[Players, State, Participation], Mask]
+
+EPSILON = 0.01  # below this a player counts as gone (game, §6.2)
+
+
+def participants(players: Players, state: State, s: Participation) -> Mask:
+    """Everyone with s ≥ ε = 0.01; each layer keeps its minimum, highest participation first."""
+    keep = s >= EPSILON
+    for layer in players.layers:
+        span = slice(layer.start, layer.stop)
+        if int(keep[span].sum()) < layer.minimum:
+            order = torch.sort(s[span], descending=True, stable=True).indices
+            keep[span.start + order[: layer.minimum]] = True
+    return keep
+
+
+@dataclass
+class Arithmetic:
+    """Sums over players' parameters θ, computed only when asked for."""
+
+    gates: Gates
+    theta: Sequence[Tensor]
+    s: Participation
+
+    def sq_norm(self) -> PerPlayer:
+        """‖θ_g‖² of every player."""
+        return self.gates.dot(self.theta, self.theta)
+
+    def rivalry(self) -> PerPlayer:
+        """Σ_{j≠g} s_j⟨θ_g, θ_j⟩ of every player, over its own layer."""
+        return self.gates.competition(self.theta, self.s)
+
+
+@dataclass
+class Pulse:
+    """One training step, as the players feel it.
+
+    Attributes:
+        step: optimizer steps done before this one.
+        s: participation that the step was computed with.
+        slope: ∂L/∂s_g = ⟨∂L/∂θ̃_g, θ_g⟩.
+        sums: ‖θ_g‖² and Σ_{j≠g} s_j⟨θ_g,θ_j⟩ on demand.
+    """
+
+    step: int
+    s: Participation
+    slope: PerPlayer
+    sums: Arithmetic
+
+
+class Dynamics(ABC):
+    """A rule for participation. State is explicit: a dict of tensors and numbers that can be saved."""
+
+    @abstractmethod
+    def init(self, players: Players) -> State:
+        """State before the first step."""
+
+    @abstractmethod
+    def step(self, players: Players, state: State, pulse: Pulse) -> Participation:
+        """The next participation in [0, 1]; updates ``state``."""
+
+    @abstractmethod
+    def certify(
+        self, players: Players, state: State, s: Participation, kept: Mask, sums: Arithmetic
+    ) -> Certificate | None:
+        """What can be said of the profile ``s`` as an equilibrium of the rule's game; None if it plays none."""
+
+    def restrict(self, state: State, keep: Mask) -> State:
+        """The state of the players that stay, after others have been cut out."""
+        size = keep.numel()
+        return {
+            k: v[keep] if isinstance(v, Tensor) and v.dim() == 1 and v.numel() == size else v
+            for k, v in state.items()
+        }

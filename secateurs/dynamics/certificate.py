@@ -1,0 +1,140 @@
+"""The certificate: how far the final profile is from an equilibrium, in closed form.
+
+For the game at fixed prices a player's utility is a concave quadratic in its own participation, so best
+responses and gains are exact (game, (11)–(15)); the best-response map's Jacobian,
+∂s*_i/∂s_j = −η⟨θ_i,θ_j⟩/(2β‖θ_i‖²) between interior players, is a contraction when its spectral radius is below 1
+(§5.3). In the market's game a player pays for a concave amount, so its best responses are 0 and 1; at
+fixed prices nobody's choice moves another's and the map is constant, radius 0.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..maths import condition_number, spectral_radius
+from ..players import Players
+from ..records import Certificate
+from ..shapes import Mask, Participation, PerPlayer
+from .base import Arithmetic
+from .utility import Utility
+
+
+def certify_utility(
+    players: Players, utility: Utility, b: PerPlayer, s: Participation, kept: Mask, sums: Arithmetic
+) -> Certificate:
+    """Certificate of the game at fixed prices. O(N·d), and O(n³) per layer for the spectral radius if η > 0."""
+    sq, rivalry = sums.sq_norm(), sums.rivalry()
+    gap = utility.nash_gap(s, b, sq, rivalry)
+    out = utility.priced_out(b, rivalry)
+    radius = _best_response_radius(players, utility, b, s, sq, rivalry, sums) if utility.eta else 0.0
+    return _certificate("paper", players, gap, out, kept, radius, None)
+
+
+def certify_market(
+    players: Players, b: PerPlayer, paid: PerPlayer, amount: PerPlayer, s: Participation, kept: Mask, error: float
+) -> Certificate:
+    """Certificate of the market's game.
+
+    Args:
+        b: benefit per unit of participation (in units of the players' root mean square).
+        paid: price of full participation. amount: φ(s).
+        error: distance of demand from the budget path, as a fraction of dense.
+    """
+    gap = torch.clamp(b - paid, min=0.0) - (b * s - paid * amount)
+    return _certificate("market", players, gap, b < paid, kept, 0.0, error)
+
+
+def _certificate(
+    scope: str, players: Players, gap: Tensor, out: Tensor, kept: Mask, radius: float | None, error: float | None
+) -> Certificate:
+    removed = ~kept
+    certificate = Certificate(
+        scope=scope,
+        nash_gap=float(gap.max()),
+        nash_gap_median=float(gap.median()),
+        dominated=int(out.sum()),
+        dominated_and_removed=int((out & removed).sum()),
+        undominated_and_kept=int((~out & kept).sum()),
+        spectral_radius=radius,
+        contraction=None if radius is None else radius < 1,
+        market_clearing_error=error,
+        condition_numbers=condition_numbers(players),
+    )
+    certificate.sentence = _sentence(certificate, players.count)
+    return certificate
+
+
+def _sentence(c: Certificate, count: int) -> str:
+    agree = c.dominated_and_removed + c.undominated_and_kept
+    text = (
+        f"{agree} of {count} players are where their own utility puts them "
+        f"({c.dominated_and_removed} priced out and removed, {c.undominated_and_kept} worth their price and kept); "
+        f"the largest gain anyone could make by moving alone is {c.nash_gap:.3g}, the median {c.nash_gap_median:.3g}."
+    )
+    if c.market_clearing_error is not None:
+        text += f" Demand met the budget path to {c.market_clearing_error:.1e} of the dense amount."
+    if c.scope == "paper" and c.spectral_radius is not None:
+        kind = "a contraction" if c.contraction else "no contraction"
+        text += f" Best responses are {kind} (spectral radius {c.spectral_radius:.3g})."
+    return text
+
+
+def condition_numbers(players: Players) -> dict[str, float]:
+    """σ_max/σ_min of every gated weight matrix as the network uses it, zero rows and columns left out (§9.3)."""
+    out = {}
+    for name, parameter in zip(players.gates.names, players.gates.parameters):
+        if parameter.dim() < 2:
+            continue
+        matrix = parameter.detach().flatten(1)
+        matrix = matrix[matrix.abs().sum(1) > 0]
+        matrix = matrix[:, matrix.abs().sum(0) > 0]
+        if matrix.numel():
+            out[name] = condition_number(matrix)
+    return out
+
+
+def _best_response_radius(
+    players: Players,
+    utility: Utility,
+    b: PerPlayer,
+    s: Participation,
+    sq: PerPlayer,
+    rivalry: PerPlayer,
+    sums: Arithmetic,
+) -> float | None:
+    """Largest spectral radius over layers of the Jacobian among interior players; None where β = 0
+    (best responses jump, so there is no Jacobian)."""
+    if utility.beta == 0:
+        return None
+    best = utility.best_response(b, sq, rivalry)
+    interior = (best > 0) & (best < 1)
+    worst = 0.0
+    for layer in players.layers:
+        span = slice(layer.start, layer.stop)
+        inside = interior[span]
+        if int(inside.sum()) < 2:
+            continue
+        gram = layer_gram(players, sums, layer.start, layer.stop)[inside][:, inside]
+        gram.fill_diagonal_(0.0)
+        jacobian = -utility.eta * gram / (2 * utility.beta * sq[span][inside].double())[:, None]
+        worst = max(worst, spectral_radius(jacobian))
+    return worst
+
+
+def layer_gram(players: Players, sums: Arithmetic, start: int, stop: int) -> Tensor:
+    """⟨θ_i, θ_j⟩ between the players ``start … stop−1`` of one layer, float64."""
+    total = torch.zeros(stop - start, stop - start, dtype=torch.float64, device=players.device)
+    theta = dict(zip(players.gates.names, sums.theta))
+    for gate in players.gates.gates:
+        owner = gate.owner.to(players.device).flatten()
+        mine = (owner >= start) & (owner < stop)
+        if not bool(mine.any()):
+            continue
+        t = theta[gate.name].double()
+        rows = t.reshape(-1, 1) if gate.axis is None else t.movedim(gate.axis, 0).flatten(1)
+        # ⟨Σ_a rows_a, Σ_b rows_b⟩ over the indices one player owns: sum the Gram matrix by owner
+        selector = torch.zeros(stop - start, int(mine.sum()), dtype=torch.float64, device=players.device)
+        selector[owner[mine] - start, torch.arange(int(mine.sum()), device=players.device)] = 1.0
+        total += selector @ (rows[mine] @ rows[mine].T) @ selector.T
+    return total

@@ -1,0 +1,374 @@
+"""Participation lives in the optimizer step, not in the forward.
+
+The model's parameters hold θ̃ = s·θ, so the forward is the user's own. Only gate slices have θ beside θ̃.
+Around the wrapped optimizer's step:
+
+1. slope  ∂L/∂s_g = ⟨∂L/∂θ̃_g, θ_g⟩, from the gradients that reached the parameters;
+2. chain rule  ∂L/∂θ_g = s_g·∂L/∂θ̃_g, and the parameters hold θ while the optimizer steps;
+3. gauge  (s, θ) → (s/c, cθ) leaves the network unchanged, so ‖θ_g‖ is projected back to at most where it
+   started; and a layer before a normalised consumer has its largest s set to 1;
+4. the dynamics move s, and θ̃ = s·θ is written back.
+
+No weight decay acts on gate slices: it would be a second, unpriced cost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..players import Players
+from ..shapes import Mask, Participation, PerPlayer
+from ..structure import Surgery, remap_optimizer, shrink
+from .base import Arithmetic, Dynamics, Pulse, Select, participants
+
+Gauge = Literal["norm", "none"]
+Updates = Literal["simultaneous", "alternating"]
+
+
+class Participating(Optimizer):
+    """A torch optimizer whose steps also move participation. It *is* the wrapped optimizer to schedulers,
+    gradient scalers and Accelerate: same ``param_groups``, ``state`` and ``defaults``.
+
+    Args:
+        optimizer: any torch optimizer over the players' model; one that takes a closure works too.
+        players: who plays.
+        dynamics: how they move.
+        gauge: 'norm' projects ‖θ_g‖ to at most its initial value after every step; 'none' does not.
+        scale_free: per layer, whether its largest participation is reset to 1 every step.
+        updates: 'simultaneous' moves s by the slope at the θ of the backward pass; 'alternating' moves θ
+            first and takes the slope with the new θ (the same gradient, Gauss–Seidel fashion).
+        select: who is kept at harvest; by default whoever participates at all (s ≥ 0.01).
+        start: initial participation.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        players: Players,
+        dynamics: Dynamics,
+        *,
+        gauge: Gauge = "norm",
+        scale_free: list[bool] | None = None,
+        updates: Updates = "simultaneous",
+        select: Select | None = None,
+        start: float = 1.0,
+    ) -> None:
+        # Optimizer.__init__ would register parameters a second time; everything it sets is delegated instead.
+        self.inner = optimizer
+        self.dynamics = dynamics
+        self.gauge = gauge
+        self.updates = updates
+        self.steps = 0
+        self.seconds = 0.0
+        self.active = True
+        self.select = select or participants
+        self.surgery: Surgery | None = None
+        self.alive = torch.ones(players.count, dtype=torch.bool)
+        self._adopt(players, scale_free)
+        self.s: Participation = torch.full((players.count,), float(start), device=players.device)
+        self.idle = torch.zeros(players.count, dtype=torch.long, device=players.device)
+        self.state_of = dynamics.init(players)
+        with torch.no_grad():
+            self._radius = self._initial_norms()
+            self._write()
+
+    # -- what torch expects of an optimizer --------------------------------------------------------------
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        return self.inner.param_groups
+
+    @param_groups.setter
+    def param_groups(self, groups: list[dict[str, Any]]) -> None:
+        self.inner.param_groups = groups
+
+    @property
+    def state(self):  # type: ignore[override]
+        return self.inner.state
+
+    @state.setter
+    def state(self, value) -> None:
+        self.inner.state = value
+
+    @property
+    def defaults(self) -> dict[str, Any]:  # type: ignore[override]
+        return self.inner.defaults
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only for what this class does not define: hooks and private fields of the wrapped optimizer.
+        if name == "inner":
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def __repr__(self) -> str:
+        return f"{type(self.dynamics).__name__}({self.players.count} players, {type(self.inner).__name__})"
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self.inner.zero_grad(set_to_none)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        self.inner.add_param_group(param_group)
+
+    # -- the step ----------------------------------------------------------------------------------------
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step of the wrapped optimizer on θ, then one of the dynamics on s."""
+        if not self.active:
+            return self.inner.step(closure) if closure is not None else self.inner.step()
+        if closure is not None:
+            return self._step_with(closure)
+        began = time.perf_counter()
+        with torch.no_grad():
+            grads = self._gradients()
+            slope = self._slope(grads)
+            self._to_raw(grads)
+        self.seconds += time.perf_counter() - began
+        with self._no_decay():
+            out = self.inner.step()
+        began = time.perf_counter()
+        with torch.no_grad():
+            self._finish(slope, grads)
+        self.seconds += time.perf_counter() - began
+        return out
+
+    def _step_with(self, closure: Callable[[], Any]) -> Any:
+        """Optimizers that evaluate the loss themselves see θ; the closure must see θ̃ each time."""
+        first: list[tuple[PerPlayer, list[Tensor]]] = []
+
+        def effective() -> Any:
+            with torch.no_grad():
+                self._swap()
+                self._write()
+            with torch.enable_grad():
+                loss = closure()
+            with torch.no_grad():
+                grads = self._gradients()
+                if not first:
+                    first.append((self._slope(grads), [g.clone() for g in grads]))
+                self._to_raw(grads)
+            return loss
+
+        self._swap()
+        with self._no_decay():
+            out = self.inner.step(effective)
+        with torch.no_grad():
+            slope, grads = first[0] if first else (torch.zeros_like(self.s), self._gradients())
+            self._finish(slope, grads)
+        return out
+
+    def _gradients(self) -> list[Tensor]:
+        return [torch.zeros_like(p) if p.grad is None else p.grad for p in self.gates.parameters]
+
+    def _slope(self, grads: list[Tensor]) -> PerPlayer:
+        """∂L/∂s_g = ⟨∂L/∂θ̃_g, θ_g⟩ (times other owners' participation where slices cross)."""
+        return self.gates.dot(grads, self.raw, self.s).to(self.s.dtype)
+
+    def _to_raw(self, grads: list[Tensor]) -> None:
+        self.gates.scaled(grads, self.s, out=grads)
+        self._swap()
+
+    def _swap(self) -> None:
+        """Exchange storage: parameters hold θ where they held θ̃, and back. No copy; the forward always
+        sees the same storage."""
+        for i, parameter in enumerate(self.gates.parameters):
+            held = parameter.data
+            parameter.data = self.raw[i]
+            self.raw[i] = held
+
+    def _finish(self, slope: PerPlayer, grads: list[Tensor]) -> None:
+        self._swap()
+        if self.gauge == "norm":
+            self._project_norms()
+        if self.updates == "alternating":
+            # grads were multiplied by s in the chain rule; s·⟨∂L/∂θ̃, θ⟩ divided by s is the slope again
+            new = self.gates.dot(grads, self.raw)
+            slope = torch.where(self.s > 0, new / self.s.clamp_min(1e-12), slope)
+        pulse = Pulse(self.steps, self.s, slope, self._arithmetic())
+        self.s = self.dynamics.step(self.players, self.state_of, pulse)
+        self._fix_scale()
+        self._write()
+        self.idle = torch.where(self.s > 0, 0, self.idle + 1)
+        self.steps += 1
+
+    def _project_norms(self) -> None:
+        norm = self._arithmetic().sq_norm().sqrt_()
+        shrinkage = (self._radius / norm.clamp_min_(1e-30)).clamp_max_(1.0)
+        self.gates.scaled(self.raw, shrinkage, out=self.raw)
+
+    def _fix_scale(self) -> None:
+        for layer, free in zip(self.players.layers, self.scale_free):
+            if free:
+                span = slice(layer.start, layer.stop)
+                largest = self.s[span].max()
+                self.s[span] = torch.where(largest > 0, self.s[span] / largest.clamp_min(1e-12), self.s[span])
+
+    def _write(self) -> None:
+        """θ̃ = s·θ into the model."""
+        self.gates.scaled(self.raw, self.s, out=[p.data for p in self.gates.parameters])
+
+    def _arithmetic(self) -> Arithmetic:
+        return Arithmetic(self.gates, self.raw, self.s)
+
+    # -- membership --------------------------------------------------------------------------------------
+
+    def _adopt(self, players: Players, scale_free: list[bool] | None) -> None:
+        self.players = players
+        self.gates = players.gates
+        self.scale_free = scale_free or [False] * len(players.layers)
+        self.raw: list[Tensor] = [p.detach().clone() for p in self.gates.parameters]
+        self._gated = {id(p) for p in self.gates.parameters}
+
+    def _initial_norms(self) -> PerPlayer:
+        """The radius each player may not leave. A slice that starts at zero (a zero-initialised γ, say) gets its
+        layer's largest, or 1: otherwise it could never begin to take part."""
+        norm = self._arithmetic().sq_norm().sqrt_()
+        for layer in self.players.layers:
+            span = slice(layer.start, layer.stop)
+            largest = norm[span].max()
+            fallback = torch.where(largest > 0, largest, torch.ones_like(largest))
+            norm[span] = torch.where(norm[span] > 1e-6 * fallback, norm[span], fallback)
+        return norm
+
+    def compact(self, keep: Mask) -> None:
+        """Cut players out of the live model, in place, optimizer state included; training goes on.
+
+        Parameters keep their identity, so the optimizer and whoever else holds them are not disturbed; a data-parallel
+        wrapper or a compiled graph must be made anew.
+
+        Args:
+            keep: ``(players,)``; those leaving should have participation 0, or the function changes.
+        """
+        with torch.no_grad():
+            self._swap()
+            shrunk = shrink(
+                self.players.model,
+                self.players.structure,
+                self.players.atom_mask(keep),
+                example_inputs=self.players.example_inputs,
+                inplace=True,
+            )
+            remap_optimizer(self.inner, self.players.model, shrunk.surgery)
+            self.surgery = shrunk.surgery if self.surgery is None else self.surgery.then(shrunk.surgery)
+            self.alive[self.alive.clone()] = keep.cpu()
+            self.s, self._radius, self.idle = self.s[keep], self._radius[keep], self.idle[keep]
+            self.state_of = self.dynamics.restrict(self.state_of, keep)
+            self._adopt(self.players.retrace(), self.scale_free)
+            self._write()
+
+    def idlers(self, patience: int) -> Mask:
+        """Players at zero for at least ``patience`` steps that their layer can spare."""
+        leaving = self.idle >= patience
+        for layer in self.players.layers:
+            span = slice(layer.start, layer.stop)
+            spare = layer.size - layer.minimum
+            out = torch.nonzero(leaving[span]).flatten()[max(spare, 0) :]
+            leaving[span.start + out] = False
+        return leaving
+
+    def harvest(self, *, inplace: bool = False, check: bool = True) -> nn.Module:
+        """The pruned network: the players that the selection keeps, the others cut out.
+
+        Sets ``kept`` (mask over the players), ``certificate`` and ``surgery``. At weight granularity the network keeps
+        its shape and the weights that left are zero.
+
+        Args:
+            inplace: cut the model itself and the optimizer's state (training can go on with the same optimizer,
+                which no longer plays); else a smaller copy is returned and nothing changes.
+            check: verify that the masked network and the smaller one compute the same.
+        Raises:
+            BudgetError: the budget cannot be reached.
+            StructureError: the cut would change the function.
+        """
+        self.kept = self.select(self.players, self.state_of, self.s)
+        self.certificate = self.dynamics.certify(self.players, self.state_of, self.s, self.kept, self._arithmetic())
+        if self.players.granularity == "weight":
+            return self._harvest_weights(inplace)
+        mask = self.players.atom_mask(self.kept)
+        model, inputs = self.players.model, self.players.example_inputs
+        shrunk = shrink(model, self.players.structure, mask, example_inputs=inputs, inplace=inplace, check=check)
+        total = shrunk.surgery if self.surgery is None else self.surgery.then(shrunk.surgery)
+        self.harvested = total
+        if inplace:
+            remap_optimizer(self.inner, model, shrunk.surgery)
+            self.active, self.surgery = False, total
+            self.alive[self.alive.clone()] = self.kept.cpu()
+        return shrunk.model
+
+    def _harvest_weights(self, inplace: bool) -> nn.Module:
+        model = self.players.model if inplace else copy.deepcopy(self.players.model)
+        named = dict(model.named_parameters())
+        with torch.no_grad():
+            held = [named[n].data for n in self.gates.names]
+            self.gates.scaled(held, self.kept.to(self.s), out=held)
+        self.active = self.active and not inplace
+        return model
+
+    # -- saving ------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:  # type: ignore[override]
+        """The wrapped optimizer's state, and the game's. Tensors, numbers and strings only."""
+        return {
+            "inner": self.inner.state_dict(),
+            "s": self.s,
+            "raw": list(self.raw),
+            "radius": self._radius,
+            "idle": self.idle,
+            "alive": self.alive,
+            "dynamics": dict(self.state_of),
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "active": self.active,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:  # type: ignore[override]
+        """Continue where :meth:`state_dict` left off. A model that had been compacted by then is compacted
+        first; call :meth:`compact_to` yourself where the model's own weights are loaded before this."""
+        self.compact_to(state_dict["alive"])
+        self.inner.load_state_dict(state_dict["inner"])
+        with torch.no_grad():
+            self.s = state_dict["s"].to(self.s)
+            self.idle = state_dict["idle"].to(self.idle)
+            self._radius = state_dict["radius"].to(self._radius)
+            for mine, saved in zip(self.raw, state_dict["raw"]):
+                mine.copy_(saved)
+            self.state_of = {
+                k: v.to(self.s.device) if isinstance(v, Tensor) else v for k, v in state_dict["dynamics"].items()
+            }
+            self.steps, self.seconds = state_dict["steps"], state_dict["seconds"]
+            self.active = state_dict["active"]
+            if self.active:
+                self._write()
+
+    def compact_to(self, alive: Mask) -> None:
+        """Cut the live model down to the original players in ``alive``."""
+        if alive.numel() == self.alive.numel() and not torch.equal(alive, self.alive):
+            self.compact(alive[self.alive].to(self.s.device))
+
+    @contextlib.contextmanager
+    def _no_decay(self) -> Iterator[None]:
+        """During the step, gated parameters stand in groups of their own without weight decay."""
+        groups = self.inner.param_groups
+        if not any(g.get("weight_decay") for g in groups):
+            yield
+            return
+        split = []
+        for group in groups:
+            gated = [p for p in group["params"] if id(p) in self._gated]
+            if not gated or not group.get("weight_decay"):
+                split.append(group)
+                continue
+            split.append({**group, "params": [p for p in group["params"] if id(p) not in self._gated]})
+            split.append({**group, "params": gated, "weight_decay": 0.0})
+        self.inner.param_groups = split
+        try:
+            yield
+        finally:
+            self.inner.param_groups = groups

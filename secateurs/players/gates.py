@@ -1,0 +1,188 @@
+"""Group-wise reductions over parameters: the kernel everything else is made of.
+
+A *gate* says which player owns each index of one axis of one parameter. Over gates, every method needs
+the same few sums, ⟨a_g, b_g⟩ and Σ_j s_j θ_j, and the same product, s_g·θ_g. They are written once, here,
+without a Python loop over players:
+
+* one-dimensional parameters (biases, BatchNorm's γ and β) are laid end to end and reduced in one call;
+* an axis whose owners are consecutive players is a plain slice of the player vector (no gather);
+* anything else goes through an index.
+
+Under data parallelism gradients are already averaged, so every process computes the same sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..shapes import PerPlayer
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """Owners along one axis of a parameter.
+
+    Attributes:
+        name: qualified name of the parameter.
+        axis: the axis the owners lie along; None when every element has its own (weight granularity).
+        owner: player of each index, ``(size,)`` or the parameter's shape; −1 where nobody owns it.
+    """
+
+    name: str
+    axis: int | None
+    owner: Tensor
+
+    def to(self, device: torch.device) -> Gate:
+        return Gate(self.name, self.axis, self.owner.to(device))
+
+
+class _Block:
+    """One parameter with its gates, ready to reduce and to scale."""
+
+    def __init__(self, gates: Sequence[Gate], count: int, shape: torch.Size) -> None:
+        self.axes = [gate.axis for gate in gates]
+        self.shape = shape
+        self.owners = [torch.where(g.owner < 0, count, g.owner) for g in gates]
+        self.slices = [_consecutive(g.owner) for g in gates]
+
+    def factor(self, k: int, extended: Tensor) -> Tensor:
+        """The k-th gate's player values, shaped to broadcast against the parameter."""
+        span = self.slices[k]
+        values = extended[span] if span is not None else extended[self.owners[k]]
+        axis = self.axes[k]
+        if axis is None:
+            return values.view(self.shape)
+        return values.view([-1 if a == axis else 1 for a in range(len(self.shape))])
+
+    def product(self, extended: Tensor, skip: int | None = None) -> Tensor | None:
+        """Product of all gates' factors but the ``skip``-th; None when nothing is left."""
+        out = None
+        for k in range(len(self.axes)):
+            if k != skip:
+                factor = self.factor(k, extended)
+                out = factor if out is None else out * factor
+        return out
+
+    def reduce_into(self, sums: Tensor, left: Tensor, right: Tensor, extended: Tensor | None) -> None:
+        """sums[g] += Σ over g's slice of left·right, times the other gates' factors when ``extended`` is given."""
+        for k, axis in enumerate(self.axes):
+            other = self.product(extended, skip=k) if extended is not None and len(self.axes) > 1 else None
+            row = _axis_dot(left if other is None else left * other, right, axis)
+            span = self.slices[k]
+            if span is not None:
+                sums[span] += row
+            else:
+                sums.index_add_(0, self.owners[k].flatten(), row.flatten())
+
+
+class Gates:
+    """All gates of a set of players, grouped by parameter.
+
+    Args:
+        gates: the gates; several may name one parameter (its rows and its columns, say).
+        named: the model's parameters by name.
+        count: number of players.
+    """
+
+    def __init__(self, gates: Sequence[Gate], named: dict[str, nn.Parameter], count: int) -> None:
+        self.count = count
+        self.gates = list(gates)
+        by_name: dict[str, list[Gate]] = {}
+        for gate in self.gates:
+            by_name.setdefault(gate.name, []).append(gate)
+        vectors = [n for n, gs in by_name.items() if len(gs) == 1 and named[n].dim() == 1]
+        self.names = vectors + [n for n in by_name if n not in set(vectors)]
+        self.parameters = [named[n] for n in self.names]
+        self._vectors = len(vectors)
+        self._sizes = [named[n].numel() for n in vectors]
+        device = self.parameters[0].device if self.parameters else torch.device("cpu")
+        owners = [by_name[n][0].owner.flatten() for n in vectors]
+        self._bank = torch.cat(owners).to(device) if owners else torch.zeros(0, dtype=torch.long, device=device)
+        self._bank = torch.where(self._bank < 0, count, self._bank)
+        self._blocks = [
+            _Block([g.to(device) for g in by_name[n]], count, named[n].shape) for n in self.names[self._vectors :]
+        ]
+
+    def extend(self, s: PerPlayer) -> Tensor:
+        """Player values with a final 1 for whatever nobody owns."""
+        return torch.cat([s, s.new_ones(1)])
+
+    def dot(self, left: Sequence[Tensor], right: Sequence[Tensor], s: PerPlayer | None = None) -> PerPlayer:
+        """⟨left_g, right_g⟩ for every player.
+
+        Args:
+            left, right: tensors parallel to ``self.parameters``.
+            s: participation; where a parameter is gated along several axes, the other axes' factors
+                multiply the product (∂θ̃/∂s_g holds the other owner's participation).
+        Returns:
+            ``(players,)`` sums.
+        """
+        sums = left[0].new_zeros(self.count + 1)
+        v = self._vectors
+        if v:
+            products = torch.cat(list(left[:v])).mul_(torch.cat(list(right[:v])))
+            sums.index_add_(0, self._bank, products)
+        extended = self.extend(s) if s is not None else None
+        for block, a, b in zip(self._blocks, left[v:], right[v:]):
+            block.reduce_into(sums, a, b, extended)
+        return sums[: self.count]
+
+    def scaled(self, source: Sequence[Tensor], s: PerPlayer, out: Sequence[Tensor]) -> None:
+        """out = s·source, gate by gate; ``out`` may be ``source`` itself."""
+        extended = self.extend(s)
+        v = self._vectors
+        if v:
+            factors = list(extended[self._bank].split(self._sizes))
+            if out is not source:
+                torch._foreach_copy_(list(out[:v]), list(source[:v]))
+            torch._foreach_mul_(list(out[:v]), factors)
+        for block, a, o in zip(self._blocks, source[v:], out[v:]):
+            factor = block.product(extended)
+            assert factor is not None
+            torch.mul(a, factor, out=o)
+
+    def competition(self, theta: Sequence[Tensor], s: PerPlayer) -> PerPlayer:
+        """Σ_{j≠g} s_j⟨θ_g, θ_j⟩ over players that share a gate (game, third term of eq. 10), in O(N·d).
+
+        Σ_j s_jθ_j is formed once per gate; the player's own part is subtracted.
+        """
+        sums = s.new_zeros(self.count + 1)
+        extended = torch.cat([s, s.new_zeros(1)])
+        offset = 0
+        for size, t in zip(self._sizes, theta):
+            owner = self._bank[offset : offset + size]
+            offset += size
+            weighted = (t * extended[owner]).sum()
+            sums.index_add_(0, owner, t * (weighted - extended[owner] * t))
+        for block, t in zip(self._blocks, theta[self._vectors :]):
+            for k, axis in enumerate(block.axes):
+                owner = block.owners[k].flatten()
+                rows = t.reshape(-1, 1) if axis is None else t.movedim(axis, 0).flatten(1)
+                pooled = extended[owner] @ rows
+                own = extended[owner] * rows.square().sum(1)
+                sums.index_add_(0, owner, rows @ pooled - own)
+        return sums[: self.count]
+
+
+def _consecutive(owner: Tensor) -> slice | None:
+    """The slice of players that ``owner`` is, when it is one."""
+    flat = owner.flatten()
+    if flat.numel() == 0 or int(flat[0]) < 0:
+        return None
+    start = int(flat[0])
+    same = bool((flat == torch.arange(start, start + flat.numel(), device=flat.device)).all())
+    return slice(start, start + flat.numel()) if same else None
+
+
+def _axis_dot(left: Tensor, right: Tensor, axis: int | None) -> Tensor:
+    if axis is None:
+        return (left * right).flatten()
+    if left.dim() == 1:
+        return left * right
+    if axis == 0:
+        return torch.linalg.vecdot(left.flatten(1), right.flatten(1))
+    return (left * right).sum(dim=[a for a in range(left.dim()) if a != axis])

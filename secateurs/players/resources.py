@@ -1,0 +1,119 @@
+"""What participation costs: parameters, MACs, bytes and groups as one multilinear function of layer widths.
+
+A parameter tensor costs (kept rows)·(kept columns)·…, a contraction likewise, so every resource is
+R(w) = Σ_t c_t·Π_k w_k over the widths w of the axes involved. Each width is a constant plus the *mass* of
+the layers that label that axis, w_k = c_k + Σ_l m_kl·Φ_l with Φ_l = Σ_{g∈l} φ(s_g). For masks this is the exact count;
+for participations in between it is what the market charges, and ∂R/∂Φ_l is the player's marginal amount r_g:
+what would be freed if it left, its neighbours staying as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..shapes import PerLayer
+
+
+@dataclass(frozen=True, eq=False)
+class Resource:
+    """One resource in compiled form.
+
+    Attributes:
+        name: 'params', 'macs', 'bytes' or 'groups'.
+        constant: ``(widths,)`` part of each width that no player owns.
+        multiplicity: ``(widths, layers)`` indices that one player of a layer owns.
+        coefficient: ``(terms,)``.
+        factors: ``(terms, k)`` indices into widths; the last width is the constant 1, for padding.
+    """
+
+    name: str
+    constant: Tensor
+    multiplicity: Tensor
+    coefficient: Tensor
+    factors: Tensor
+
+    def amount(self, mass: PerLayer) -> float:
+        """R at the given mass per layer."""
+        widths = self.constant + self.multiplicity @ mass.to(self.constant)
+        return float(self.coefficient @ widths[self.factors].prod(1))
+
+    def marginal(self, mass: PerLayer) -> PerLayer:
+        """∂R/∂Φ_l: the amount one whole player of each layer costs at these widths."""
+        widths = (self.constant + self.multiplicity @ mass.to(self.constant)).requires_grad_(True)
+        with torch.enable_grad():
+            total = self.coefficient @ widths[self.factors].prod(1)
+            (slope,) = torch.autograd.grad(total, widths)
+        return slope @ self.multiplicity
+
+    def grouped(self, layers: Tensor, count: int) -> Resource:
+        """The same resource over coarser layers (``layers[old] = new``)."""
+        merged = self.multiplicity.new_zeros(self.multiplicity.shape[0], count)
+        merged.index_add_(1, layers, self.multiplicity)
+        return Resource(self.name, self.constant, merged, self.coefficient, self.factors)
+
+
+def compile_resource(
+    name: str, terms: Sequence[tuple[float, Sequence[np.ndarray]]], layer_of_atom: np.ndarray, layers: int
+) -> Resource:
+    """Compile ``coefficient · Π (kept indices of axis)`` terms, each axis given as an array of atom ids (−1: constant).
+
+    Requires that all atoms of a layer own equally many indices of an axis (see :func:`split_by_multiplicity`).
+    """
+    sizes = np.bincount(layer_of_atom[layer_of_atom >= 0], minlength=layers).astype(float)
+    known: dict[bytes, int] = {}
+    constant: list[float] = []
+    rows: list[np.ndarray] = []
+    factors: list[list[int]] = []
+    for _, axes in terms:
+        row = []
+        for ids in axes:
+            key = np.ascontiguousarray(ids).tobytes()
+            if key not in known:
+                known[key] = len(constant)
+                owner = np.where(ids >= 0, layer_of_atom[np.maximum(ids, 0)], -1)
+                constant.append(float((owner < 0).sum()))
+                rows.append(np.bincount(owner[owner >= 0], minlength=layers) / np.maximum(sizes, 1))
+            row.append(known[key])
+        factors.append(row)
+    one = len(constant)
+    depth = max((len(row) for row in factors), default=1) or 1
+    padded = [row + [one] * (depth - len(row)) for row in factors] or [[one]]
+    return Resource(
+        name,
+        torch.tensor([*constant, 1.0], dtype=torch.float64),
+        torch.tensor(np.stack([*rows, np.zeros(layers)]), dtype=torch.float64),
+        torch.tensor([c for c, _ in terms] or [0.0], dtype=torch.float64),
+        torch.tensor(padded, dtype=torch.long),
+    )
+
+
+def headcount(layers: int) -> Resource:
+    """The resource 'groups': every player costs one."""
+    return Resource(
+        "groups",
+        torch.tensor([*[0.0] * layers, 1.0], dtype=torch.float64),
+        torch.cat([torch.eye(layers, dtype=torch.float64), torch.zeros(1, layers, dtype=torch.float64)]),
+        torch.ones(layers, dtype=torch.float64),
+        torch.arange(layers)[:, None],
+    )
+
+
+def split_by_multiplicity(
+    layer_of_atom: np.ndarray, axes: Mapping[tuple[str, int], np.ndarray], atoms: int
+) -> np.ndarray:
+    """Refine layers until all atoms of one own equally many indices of every axis. Returns new layer numbers."""
+    signature = [layer_of_atom]
+    for ids in axes.values():
+        counts = np.bincount(ids[ids >= 0], minlength=atoms)
+        if any(len(np.unique(counts[layer_of_atom == layer])) > 1 for layer in np.unique(layer_of_atom)):
+            signature.append(counts)
+    if len(signature) == 1:
+        return layer_of_atom
+    _, first, inverse = np.unique(np.stack(signature, 1), axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(np.argsort(first))
+    return order[inverse.reshape(-1)]

@@ -1,0 +1,123 @@
+"""Equilibrium pruning in a user's own loop: two lines around it.
+
+    players = secateurs.players(model, example_inputs, granularity="channel")
+    optimizer = secateurs.Equilibrium(players, budget=Budget(macs=0.30)).wrap(optimizer)
+    ...                                   # the loop, unchanged
+    small = optimizer.harvest()           # certificate + smaller nn.Module
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ..dynamics import Dynamics, FixedPrices, Market, MarketSettings, Participating, Utility, participants
+from ..dynamics.participation import Gauge, Updates
+from ..errors import BudgetError
+from ..players import Players, scale_free_layers
+from ..selection import fit_budget
+from ..shapes import Mask, Participation
+from ..spec import Budget
+
+
+class Equilibrium:
+    """The game, ready to be wrapped around an optimizer.
+
+    With a ``budget`` the price of participation clears a market at the budget; without one the utility's own prices
+    stand, as in the paper.
+
+    Args:
+        players: from :func:`secateurs.players`.
+        budget: groups, params, macs or bytes; several may be given, all hold. None plays at fixed prices.
+        market: warm-up, horizon and rent of the market. The defaults suit a run of a few thousand steps; set
+            ``MarketSettings(warmup=…, horizon=…)`` to about 10% and 50% of yours.
+        utility: α, β, γ, η and the benefit's sign, for play at fixed prices.
+        rate: η_s at fixed prices.
+        gauge: 'norm' (default) projects every player's norm to at most its initial value after each step, 'none'
+            leaves it. At fixed prices the default is 'none', as printed.
+        updates: 'simultaneous' or 'alternating'.
+    Raises:
+        BudgetError: the budget cannot be reached, names latency, or both a budget and a utility are given.
+    """
+
+    def __init__(
+        self,
+        players: Players,
+        budget: Budget | None = None,
+        *,
+        market: MarketSettings | None = None,
+        utility: Utility | None = None,
+        rate: float = 1e-3,
+        gauge: Gauge | None = None,
+        updates: Updates = "simultaneous",
+    ) -> None:
+        if budget is not None and utility is not None:
+            raise BudgetError("give a budget (the market sets the price) or a utility (fixed prices), not both")
+        self.players = players
+        self.updates: Updates = updates
+        self.dynamics: Dynamics
+        self.select: Callable[..., Mask] = participants
+        if budget is not None:
+            self.dynamics = Market(budget, market or MarketSettings())
+            self.gauge: Gauge = gauge or "norm"
+            self.select = partial(_within_budget, self.dynamics)
+        else:
+            self.dynamics = FixedPrices(utility or Utility(gamma=0.05, beta=0.05), rate)
+            self.gauge = gauge or "none"
+
+    def wrap(self, optimizer: Optimizer) -> Participating:
+        """The same optimizer, whose steps also play the game.
+
+        Args:
+            optimizer: any torch optimizer over the players' model. Wrap before making a scheduler, or after: both work.
+        """
+        market = isinstance(self.dynamics, Market)
+        return Participating(
+            optimizer,
+            self.players,
+            self.dynamics,
+            gauge=self.gauge,
+            scale_free=find_scale_free(self.players) if market else None,
+            updates=self.updates,
+            select=self.select,
+        )
+
+
+def _within_budget(market: Market, players: Players, state: dict, s: Participation) -> Mask:
+    """The exact cut: by participation, ties by benefit, down to every target."""
+    benefit = state["benefit"]
+    spread = (benefit.max() - benefit.min()).clamp_min(1e-12)
+    priority = s.double() + 1e-6 * ((benefit - benefit.min()) / spread).double()
+    return fit_budget(players, priority, market.targets)
+
+
+def find_scale_free(players: Players) -> list[bool]:
+    """Layers whose whole scale does not matter, found by running the model on its example inputs in training mode.
+    A model that cannot be run so (BatchNorm over a single value, say) has none."""
+    devices = [players.device] if players.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        def forward() -> Tensor:
+            torch.manual_seed(0)
+            return first_tensor(call(players.model, players.example_inputs)).float()
+
+        try:
+            return scale_free_layers(players, forward)
+        except (ValueError, RuntimeError):
+            return [False] * len(players.layers)
+
+
+def call(model, inputs):
+    """Run a model on a tensor, a tuple of positional or a dict of keyword arguments."""
+    if isinstance(inputs, dict):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+
+
+def first_tensor(output) -> Tensor:
+    """The first tensor of any output structure."""
+    leaves = torch.utils._pytree.tree_leaves(output)
+    return next(leaf for leaf in leaves if isinstance(leaf, Tensor))

@@ -1,0 +1,83 @@
+"""What a recipe can be told, with defaults that suit the model's kind. Durations are fractions of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+import torch
+from pydantic import Field, ValidationError
+from torch import nn
+
+from ..errors import RunError, suggest
+from ..spec import Frozen
+from ..training.rates import Rate, cosine
+
+
+class TrainOptions(Frozen):
+    """How weights are trained; shared by every method so that comparisons are fair.
+
+    Attributes:
+        optimizer: 'adam', 'sgd' (Nesterov momentum 0.9), or 'auto': sgd where the model has BatchNorm, else adam.
+        lr: peak learning rate; None: 1e-3 for adam, 0.1 for sgd.
+        recovery_lr: peak after the cut; None: 5e-3 for adam, 0.05 for sgd.
+        weight_decay: None: 0 for adam, 5e-4 for sgd.
+        minimum: players every layer keeps.
+        distill: weight of the distillation loss from the dense reference during recovery, 0 to 1.
+    """
+
+    optimizer: Literal["auto", "adam", "sgd"] = "auto"
+    lr: float | None = Field(default=None, gt=0)
+    recovery_lr: float | None = Field(default=None, gt=0)
+    weight_decay: float | None = Field(default=None, ge=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    clip: float | None = Field(default=None, gt=0)
+    minimum: int = Field(default=1, ge=1)
+    distill: float = Field(default=0.0, ge=0, le=1)
+    temperature: float = Field(default=2.0, gt=0)
+
+    def kind(self, model: nn.Module) -> str:
+        """'adam' or 'sgd'."""
+        if self.optimizer != "auto":
+            return self.optimizer
+        return "sgd" if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()) else "adam"
+
+    def make(self, model: nn.Module, *, recovery: bool = False) -> torch.optim.Optimizer:
+        """A fresh optimizer over the model."""
+        kind = self.kind(model)
+        asked = self.recovery_lr if recovery else self.lr
+        if kind == "adam":
+            lr = asked or (5e-3 if recovery else 1e-3)
+            return torch.optim.Adam(model.parameters(), lr=lr, weight_decay=self.weight_decay or 0.0)
+        lr = asked or (0.05 if recovery else 0.1)
+        decay = 5e-4 if self.weight_decay is None else self.weight_decay
+        return torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=decay)
+
+    def dense_rate(self, total: int) -> Rate:
+        """Schedule of plain training: short warm-up, then half a cosine to zero."""
+        return cosine(total, warmup=max(1, total // 50))
+
+    def recovery_rate(self, start: int, total: int) -> Rate:
+        """The same from the cut to the end."""
+        return cosine(total - start, warmup=max(1, (total - start) // 50), start=start)
+
+
+Options = TypeVar("Options", bound=TrainOptions)
+
+
+def read_options(kind: type[Options], method: str, given: Mapping[str, Any]) -> Options:
+    """Validate a method's options.
+
+    Raises:
+        RunError: unknown or ill-typed options; the message names the nearest, or the value and its bounds.
+    """
+    known = kind.model_fields
+    for name in given:
+        if name not in known:
+            raise RunError(f"method {method!r} has no option {name!r}; {suggest(name, known)}")
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        detail = error.errors()[0]
+        name = str(detail["loc"][0]) if detail["loc"] else method
+        raise RunError(f"option {name}={given.get(name)!r} of method {method!r}: {detail['msg']}") from error

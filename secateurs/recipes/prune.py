@@ -1,0 +1,167 @@
+"""The main job: a configuration in, a run folder with the smaller network out.
+
+Stages, each skipped when its result is already there: the dense reference, the pruning run, and the finish
+(the test set is read once, by all networks together; latency; artifact; ONNX; record; report).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..players import Players, players
+from ..records import Record
+from ..spec import Budget, RunConfig
+from ..storage import load_tree, save_tree
+from ..structure import Surgery, replay
+from ..training import Trainer
+from ..zoo import Data, build_model, check_fit, load_data
+from .finish import finish
+from .folder import open_folder
+from .latency import without_latency
+from .options import TrainOptions, read_options
+from .pruning import Pruning
+from .registry import find_method
+
+DENSE = "dense.safetensors"
+
+
+@dataclass
+class Stage:
+    """What the stages of a run share."""
+
+    config: RunConfig
+    out: Path
+    data: Data
+    options: TrainOptions
+    resume: bool
+    progress: bool
+
+    def build(self, surgery: Surgery | None = None) -> nn.Module:
+        """A fresh model from the factory, cut by ``surgery``."""
+        c = self.config
+        model = build_model(c.model, classes=self.data.classes, input_shape=self.data.input_shape, seed=c.seed)
+        return replay(model, surgery) if surgery is not None else model
+
+    def restored(self, label: str) -> nn.Module:
+        """The network a snapshot holds."""
+        tree = load_tree(self.out / f"{label}.safetensors")
+        model = self.build(Surgery.from_json(tree["surgery"]) if tree["surgery"] else None)
+        model.load_state_dict(tree["weights"])
+        return model
+
+    def trainer(self, model: nn.Module, folder: Path, label: str, **settings: Any) -> Trainer:
+        """A trainer with the run's settings, at its last checkpoint when resuming."""
+        c = self.config
+        return Trainer(
+            model,
+            self.data,
+            batch_size=c.batch_size,
+            seed=c.seed,
+            epochs=c.epochs,
+            out=folder,
+            clip=self.options.clip,
+            mixed_precision=c.mixed_precision,
+            progress=self.progress,
+            label=label,
+            **settings,
+        )
+
+
+def prune(
+    config: RunConfig, out: str | Path, *, resume: bool = False, force: bool = False, progress: bool = True
+) -> Record:
+    """Run a configuration.
+
+    Args:
+        out: the run's folder: ``record.json``, ``artifact/``, ``model.onnx``, ``report.html``.
+        resume: continue a run that was interrupted there; the record will be that of an uninterrupted one.
+        force: replace whatever run is there.
+    Raises:
+        SecateursError: anything that is wrong with the input, said before training where it can be known.
+    """
+    out = Path(out)
+    method = find_method(config.method)
+    options = read_options(method.options, method.name, config.options)
+    data = load_data(config.data, validation=config.validation, seed=config.seed)
+    model = build_model(config.model, classes=data.classes, input_shape=data.input_shape, seed=config.seed)
+    inputs = data.example_inputs(2)
+    check_fit(model, inputs, data.classes)
+    found = players(model, inputs, config.granularity.split("+")).limit(options.minimum)
+    budget = without_latency(config.budget, found, data.example_inputs(1))
+    total = config.epochs * (len(data.train) // config.batch_size)
+    run = method.run(found, budget, options, total, None)  # raises on an unreachable budget, before anything is written
+    if open_folder(out, config, resume=resume, force=force):
+        return Record.read(out)
+    stage = Stage(config, out, data, options, resume, progress)
+    began = time.perf_counter()
+    seconds = reference(stage)
+    run.folder = out
+    trainer = pruned(stage, model, run, budget)
+    if not trainer.is_main:
+        return Record(method=config.method, model=config.model, data=config.data, budget=config.budget.given)
+    record = finish(stage, trainer, run, reference_seconds=seconds, wall=time.perf_counter() - began)
+    (out / "checkpoint.safetensors").unlink(missing_ok=True)
+    return record
+
+
+def reference(stage: Stage) -> float:
+    """Train the dense network for the same steps, unless it is there. Returns wall seconds of its training."""
+    if stage.config.reference != "train":
+        if stage.config.reference == "given":
+            save_tree(stage.out / DENSE, {"surgery": None, "weights": stage.build().state_dict(), "seconds": 0.0})
+        return 0.0
+    path = stage.out / DENSE
+    if path.exists():
+        return float(load_tree(path)["seconds"])
+    model = stage.build()
+    folder = stage.out / "reference"
+    trainer = stage.trainer(
+        model, folder, "dense reference", optimizer=stage.options.make(model), loss=smoothed(stage.options)
+    )
+    trainer.lr = stage.options.dense_rate(trainer.total_steps)
+    continue_(trainer, stage.resume)
+    trainer.run()
+    seconds = trainer.seconds.get("dense reference", 0.0)
+    if trainer.is_main:
+        save_tree(path, {"surgery": None, "weights": model.state_dict(), "seconds": seconds})
+        for part in folder.iterdir():
+            part.unlink()
+        folder.rmdir()
+    trainer.accelerator.wait_for_everyone()
+    return seconds
+
+
+def pruned(stage: Stage, model: nn.Module, run: Pruning, budget: Budget) -> Trainer:
+    """The pruning run itself."""
+    trainer = stage.trainer(
+        model, stage.out, stage.config.method, optimizer=run.optimizer, callbacks=[run], loss=smoothed(stage.options)
+    )
+    trainer.lr = run.rate
+    if stage.options.distill > 0 and stage.config.reference != "none":
+        run.teacher = stage.restored("dense").to(trainer.device)
+    run.latency_limit = stage.config.budget.latency
+    run.latency_inputs = stage.data.example_inputs(1)
+    continue_(trainer, stage.resume)
+    trainer.run()
+    return trainer
+
+
+def smoothed(options: TrainOptions):
+    from ..training import cross_entropy
+
+    return cross_entropy(options.label_smoothing)
+
+
+def continue_(trainer: Trainer, resume: bool) -> None:
+    """Load the checkpoint when resuming and there is one."""
+    if resume and trainer.checkpoint is not None and trainer.checkpoint.exists:
+        trainer.load_checkpoint()
+
+
+__all__ = ["Players", "Stage", "prune", "torch"]

@@ -1,0 +1,259 @@
+"""One run, whatever the method: train, cut at a step, recover. A callback of the trainer.
+
+A method says when to cut and who stays. Everything else is here, once: what is measured along the way, the
+snapshots of the network just before and just after the cut, the optimizer and the learning rate afterwards,
+and how an interrupted run gets back to the shapes it had.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..players import Players
+from ..records import Certificate, HistoryPoint, LayerRow, PlayersBlock
+from ..shapes import Mask
+from ..storage import save_tree
+from ..structure import Surgery, replay
+from ..training import Callback, Trainer
+from .options import TrainOptions
+
+SAMPLE = 20_000  # players listed in a record at most
+
+
+@dataclass
+class Cut:
+    """What a method decided at the cut.
+
+    Attributes:
+        surgery: from the original model to the pruned one; None when the shape stays (weight granularity).
+        kept: ``(players,)`` over the original players.
+        participation, benefit, cost: over the original players, for the report.
+    """
+
+    surgery: Surgery | None
+    kept: Mask
+    participation: Tensor
+    benefit: Tensor
+    cost: Tensor
+    certificate: Certificate | None = None
+
+
+class Pruning(Callback):
+    """Base of every method's run.
+
+    Args:
+        players: found on the model before training.
+        budget_targets: absolute amounts.
+        options: training settings.
+        folder: where snapshots go; None keeps them in memory.
+    """
+
+    name: ClassVar[str]
+    cut_fraction: float
+
+    def __init__(self, players: Players, options: TrainOptions, total: int, folder: Path | None) -> None:
+        self.players = players
+        self.original = list(players.layers)
+        self.count = players.count
+        self.options = options
+        self.total = total
+        self.folder = folder
+        self.cut_step = max(1, min(total - 1, round(self.cut_fraction * total)))
+        self.history: list[HistoryPoint] = []
+        self.snapshots: dict[str, dict[str, Any]] = {}
+        self.surgery: Surgery | None = None
+        self.outcome: dict[str, Any] | None = None
+        self.masks: dict[str, Tensor] = {}
+        self.teacher: nn.Module | None = None
+        self.on_history: Callable[[HistoryPoint], None] | None = None
+        self._loss: float | None = None
+
+    # -- what a method supplies ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def decide(self, trainer: Trainer) -> Cut:
+        """Cut the trainer's model in place and say what was done."""
+
+    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The optimizer before the cut."""
+        return self.options.make(model)
+
+    def standing(self) -> tuple[Tensor, dict[str, dict[str, float]]]:
+        """Participation of the players still there, and prices, demand and path if there is a market."""
+        return torch.ones(self.players.count), {}
+
+    # -- the course of a run ------------------------------------------------------------------------------
+
+    def rate(self, step: int) -> float:
+        """Learning-rate factor: a short warm-up, constant up to the cut, then the recovery schedule."""
+        if step < self.cut_step:
+            return min(1.0, (step + 1) / max(1, self.total // 50))
+        return self.options.recovery_rate(self.cut_step, self.total)(step)
+
+    def on_start(self, trainer: Trainer) -> None:
+        trainer.phase = self.phase(trainer.step)
+
+    def phase(self, step: int) -> str:
+        return "warmup" if step < self.cut_step else "recovery"
+
+    def before_step(self, trainer: Trainer) -> None:
+        trainer.phase = self.phase(trainer.step)
+        if trainer.step == self.cut_step and self.outcome is None:
+            self._cut(trainer)
+            trainer.phase = self.phase(trainer.step)
+
+    def after_step(self, trainer: Trainer, loss: float | None) -> None:
+        if loss is not None:
+            self._loss = loss
+        if self.masks:
+            with torch.no_grad():
+                named = dict(trainer.model.named_parameters())
+                for name, mask in self.masks.items():
+                    named[name].mul_(mask.to(named[name]))
+
+    def on_epoch_end(self, trainer: Trainer, metrics: dict[str, float]) -> None:
+        self.note(trainer, metrics.get("accuracy"), metrics.get("loss"))
+
+    def note(self, trainer: Trainer, accuracy: float | None, loss: float | None) -> None:
+        """Add a point to the history."""
+        if self.outcome is None:
+            s, market = self.standing()
+            total, active = float(s.sum()), int((s >= 0.01).sum())
+        else:
+            kept = self.outcome["kept"]
+            total, active, market = float(kept.sum()), int(kept.sum()), {}
+        point = HistoryPoint(
+            step=trainer.step,
+            epoch=trainer.epoch,
+            phase=self.phase(max(trainer.step - 1, 0)),
+            loss=loss if loss is not None else self._loss,
+            accuracy=accuracy,
+            sparsity=1 - active / self.count,
+            mean_participation=total / self.count,
+            active=active,
+            lr=trainer.optimizer.param_groups[0]["lr"],
+            **market,
+        )
+        self.history.append(point)
+        if self.on_history:
+            self.on_history(point)
+
+    def _cut(self, trainer: Trainer) -> None:
+        self.snapshot("gated", trainer)
+        cut = self.decide(trainer)
+        self.surgery = cut.surgery
+        self.outcome = {
+            "kept": cut.kept.cpu(),
+            "participation": cut.participation.cpu(),
+            "benefit": cut.benefit.cpu(),
+            "cost": cut.cost.cpu(),
+            "certificate": cut.certificate.model_dump_json() if cut.certificate else None,
+        }
+        if self.players.granularity == "weight":
+            self._hold_zeros(trainer.model)
+        self.snapshot("cut", trainer)
+        self._begin_recovery(trainer)
+        trainer.model_changed()
+
+    def _begin_recovery(self, trainer: Trainer) -> None:
+        trainer.optimizer = self.options.make(trainer.model, recovery=True)
+        for group in trainer.optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        if self.teacher is not None and self.options.distill > 0:
+            trainer.loss = distilled(self.teacher, self.options)
+
+    def _hold_zeros(self, model: nn.Module) -> None:
+        gates = set(self.players.gates.names)
+        self.masks = {n: p.detach() != 0 for n, p in model.named_parameters() if n in gates}
+
+    # -- snapshots and resuming ---------------------------------------------------------------------------
+
+    def snapshot(self, label: str, trainer: Trainer) -> None:
+        """Keep the network as it is now: its weights, and the surgery that gives it its shape."""
+        state = {k: v.detach().cpu().clone() for k, v in trainer.model.state_dict().items()}
+        tree = {"surgery": self.surgery.to_json() if self.surgery else None, "weights": state}
+        if self.folder is None:
+            self.snapshots[label] = tree
+        elif trainer.is_main:
+            save_tree(self.folder / f"{label}.safetensors", tree)
+
+    def state_dict(self) -> Any:
+        return {
+            "surgery": self.surgery.to_json() if self.surgery else None,
+            "outcome": self.outcome,
+            "history": [p.model_dump_json() for p in self.history],
+            "loss": self._loss,
+            "masks": self.masks,
+        }
+
+    def load_state_dict(self, state: Any) -> None:
+        self.outcome, self._loss, self.masks = state["outcome"], state["loss"], state["masks"]
+        self.history = [HistoryPoint.model_validate_json(p) for p in state["history"]]
+
+    def before_load(self, trainer: Trainer, tree: dict[str, Any]) -> None:
+        """Give model and optimizer the shapes they had."""
+        state = next(s for n, s in tree["callbacks"] if n == type(self).__name__)
+        if state["surgery"] is not None:
+            self.surgery = Surgery.from_json(state["surgery"])
+            replay(trainer.model, self.surgery)
+        if state["outcome"] is not None:
+            self._begin_recovery(trainer)
+
+    # -- what the record takes from it ---------------------------------------------------------------------
+
+    def layer_rows(self) -> list[LayerRow]:
+        assert self.outcome is not None
+        kept = self.outcome["kept"]
+        return [
+            LayerRow(
+                name=layer.name,
+                kind=layer.kind,
+                total=layer.size,
+                kept=int(kept[layer.start : layer.stop].sum()),
+                minimum=layer.minimum,
+                tied_to=list(layer.tied_to),
+            )
+            for layer in self.original
+        ]
+
+    def players_block(self, epsilon: float = 0.01) -> PlayersBlock:
+        assert self.outcome is not None
+        index = torch.arange(self.count)
+        if self.count > SAMPLE:
+            generator = torch.Generator().manual_seed(0)
+            index = torch.randperm(self.count, generator=generator)[:SAMPLE].sort().values
+        layer_of = torch.repeat_interleave(
+            torch.arange(len(self.original)), torch.tensor([x.size for x in self.original])
+        )
+        pick = {k: self.outcome[k][index].tolist() for k in ("participation", "benefit", "cost", "kept")}
+        return PlayersBlock(
+            layer=layer_of[index].tolist(), epsilon=epsilon, sampled=self.count > SAMPLE, **pick
+        )
+
+    def certificate(self) -> Certificate | None:
+        assert self.outcome is not None
+        text = self.outcome["certificate"]
+        return Certificate.model_validate_json(text) if text else None
+
+
+def distilled(teacher: nn.Module, options: TrainOptions):
+    """(1−w)·cross-entropy + w·T²·KL(teacher‖student) at temperature T (Hinton et al. 2015)."""
+    teacher.eval()
+    w, temperature = options.distill, options.temperature
+
+    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        out = model(x)
+        with torch.no_grad():
+            target = torch.softmax(teacher(x) / temperature, -1)
+        soft = -(target * torch.log_softmax(out / temperature, -1)).sum(-1).mean() * temperature**2
+        hard = nn.functional.cross_entropy(out, y, label_smoothing=options.label_smoothing)
+        return (1 - w) * hard + w * soft
+
+    return loss

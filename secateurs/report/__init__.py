@@ -1,0 +1,13 @@
+"""Records in, one self-contained HTML page out. Nothing here imports torch or touches the network.
+
+``render`` and ``write`` make the page of one run; ``picture`` draws a small static SVG of it. Other pages
+(comparisons, reproductions) are built from the same parts: :mod:`.page` (shell, sections, figures on the
+page), :mod:`.tables`, :mod:`.figures` and :mod:`.formats`.
+"""
+
+from .document import REPORT_FILE, render, write
+from .headline import headline
+from .reproduction import write_reproduction
+from .svg import picture
+
+__all__ = ["REPORT_FILE", "headline", "picture", "render", "write", "write_reproduction"]

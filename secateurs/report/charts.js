@@ -1,0 +1,46 @@
+// Unpacks the chart library that travels in this page, then draws every figure in the colours of the theme.
+(async () => {
+  "use strict";
+  const boxes = [...document.querySelectorAll(".chart")];
+  const done = (state) => { document.documentElement.dataset.charts = state; };
+  if (!boxes.length) return done("ready");
+  try {
+    const packed = document.getElementById("plotly-source").textContent.trim();
+    const bytes = Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const script = document.createElement("script");
+    script.textContent = await new Response(stream).text();
+    document.head.append(script);
+  } catch (error) {
+    boxes.forEach((box) => { box.innerHTML = '<p class="failed">This browser is too old to draw the chart.</p>'; });
+    return done("failed");
+  }
+  const specs = boxes.map((box) => JSON.parse(box.nextElementSibling.textContent));
+  const coarse = matchMedia("(pointer: coarse)").matches;
+  const config = { responsive: true, displaylogo: false, modeBarButtons: [["toImage", "resetScale2d"]] };
+
+  const themed = (node, style) => {
+    if (typeof node === "string") {
+      const name = /^var\((--[\w-]+)\)$/.exec(node);
+      return name ? style.getPropertyValue(name[1]).trim() : node;
+    }
+    if (Array.isArray(node)) return node.map((item) => themed(item, style));
+    if (node && typeof node === "object") {
+      return Object.fromEntries(Object.entries(node).map(([key, item]) => [key, themed(item, style)]));
+    }
+    return node;
+  };
+
+  const draw = () => {
+    const style = getComputedStyle(document.documentElement);
+    return Promise.all(boxes.map((box, i) => {
+      const { data, layout } = themed(specs[i], style);
+      if (coarse) layout.dragmode = false; // a finger on a chart scrolls the page
+      layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: layout.xaxis.tickfont.color, activecolor: layout.font.color };
+      return window.Plotly.react(box, data, layout, config);
+    }));
+  };
+  await draw();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  done("ready");
+})();

@@ -1,0 +1,30 @@
+"""Reproductions: papers' experiments run again, their figures beside the printed ones."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ..recipes import versions
+from .game import reproduce_game
+from .page import Page, Section
+
+REPRODUCTIONS = {"game": reproduce_game}
+CACHE = Path("runs/reproductions")
+
+
+def reproduce(
+    what: str, data: str, *, quick: bool = False, seeds: int | None = None, jobs: int = 1, progress: bool = True
+) -> dict[str, Any]:
+    """Run a reproduction; finished parts are kept under ``runs/reproductions`` and not run again.
+
+    Returns:
+        the page as a dict, for :func:`secateurs.report.write_reproduction`.
+    """
+    page = REPRODUCTIONS[what](data, quick=quick, seeds=seeds, jobs=jobs, progress=progress, cache=CACHE / what)
+    page.provenance = {**versions(), "data": data.partition(":")[0], "processors": str(os.cpu_count())}
+    return page.as_dict()
+
+
+__all__ = ["REPRODUCTIONS", "Page", "Section", "reproduce"]

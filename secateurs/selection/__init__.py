@@ -1,0 +1,5 @@
+"""Selection: from a number per player to a mask that fits a budget."""
+
+from .budget import fit_budget, top_k
+
+__all__ = ["fit_budget", "top_k"]

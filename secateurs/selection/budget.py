@@ -1,0 +1,82 @@
+"""The exact cut: who stays, when resources are limited.
+
+Players leave in order of their priority, lowest first, ties by index (the lower index stays), until every budget
+holds; no layer falls below its minimum. Since leaving one wide layer may overshoot, those that still
+fit are then taken back, highest priority first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ..errors import BudgetError
+from ..players import Players
+from ..shapes import Mask, PerPlayer
+
+
+def top_k(priority: Tensor, k: int) -> Tensor:
+    """Mask of the k largest, exactly k, ties by lower index."""
+    order = torch.sort(priority, descending=True, stable=True).indices
+    mask = torch.zeros_like(priority, dtype=torch.bool)
+    mask[order[:k]] = True
+    return mask
+
+
+def fit_budget(players: Players, priority: PerPlayer, targets: Mapping[str, float]) -> Mask:
+    """The mask of the highest-priority players that fits every target.
+
+    Args:
+        priority: ``(players,)``, higher = keep; NaN counts as lowest.
+        targets: absolute amounts by resource ('groups', 'params', 'macs', 'bytes').
+    Raises:
+        BudgetError: even every layer at its minimum is too much; names the smallest reachable amount.
+    """
+    priority = torch.nan_to_num(priority.detach().double().cpu(), nan=-torch.inf)
+    layer_of = players.layer_of.cpu()
+    protected = torch.zeros(players.count, dtype=torch.bool)
+    for layer in players.layers:
+        span = slice(layer.start, layer.stop)
+        protected[span] = top_k(priority[span], layer.minimum)
+    least = players.minimum.double()
+    for name, target in targets.items():
+        floor = players.resource(name).amount(least)
+        if floor > target * (1 + 1e-9):
+            raise BudgetError(
+                f"{target:,.0f} {name} cannot be reached: with every layer at its minimum width it is {floor:,.0f}"
+            )
+    order = torch.sort(priority, descending=True, stable=True).indices
+    order = order[~protected[order]]
+    one_hot = torch.nn.functional.one_hot(layer_of[order], len(players.layers)).double()
+    mass = torch.cat([least[None], least + one_hot.cumsum(0)]) if len(order) else least[None]
+
+    def fits(mass_of_layers: Tensor) -> bool:
+        return all(players.resource(n).amount(mass_of_layers) <= t * (1 + 1e-9) for n, t in targets.items())
+
+    low, high = 0, len(order)  # the amount grows with every player taken, so the longest prefix that fits is found by halving
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(mass[middle]) else (low, middle - 1)
+    keep = protected.clone()
+    keep[order[:low]] = True
+    _take_back(keep, order[low:], layer_of, mass[low].clone(), fits)
+    return keep.to(players.device)
+
+
+def _take_back(keep: Mask, rest: Tensor, layer_of: Tensor, mass: Tensor, fits) -> None:
+    """Add, in order of priority, whoever still fits. A layer that is too dear once stays too dear."""
+    closed: set[int] = set()
+    for player in rest.tolist():
+        layer = int(layer_of[player])
+        if layer in closed:
+            continue
+        mass[layer] += 1
+        if fits(mass):
+            keep[player] = True
+        else:
+            mass[layer] -= 1
+            closed.add(layer)
+            if len(closed) == len(mass):
+                return

@@ -1,0 +1,194 @@
+"""From recorded facts to atoms: resolve unions, rectangles, silence and sizes into a structure.
+
+Order matters: first everything that certainly lives together, then joint axes (what is cut of (H, D) must
+be a rectangle: whole rows where rows are already tied, as heads are, else the same column in each row),
+then what is fixed, then what cannot be silenced. What remains are atoms.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .labels import Array
+from .ledger import Consumer, Ledger, Partial, Size, Split
+from .unionfind import UnionFind
+
+RECTANGLE = "is seen as several axes at once, and no whole row or column of them can be cut"
+LOUD = "cannot be silenced exactly by zeroing weights"
+UNUSED = "its value does not reach the output"
+
+
+class Classes:
+    """Nodes in classes that live and die together, and the reason why some cannot die.
+
+    Attributes:
+        root: representative of each node.
+        reason: root → why it is fixed.
+        gates: atom candidates' silencer nodes: pairs (root, node).
+    """
+
+    def __init__(self, ledger: Ledger, banned: list[tuple[Array, str]], rows: set[int]) -> None:
+        self.ledger = ledger
+        self._find = UnionFind(ledger.size)
+        self._rows = rows
+        self._late: list[tuple[Array, str]] = []
+        for left, right in ledger.unions:
+            self._pairs(left, right)
+        self._rectangles()
+        self.root = self._find.find(np.arange(ledger.size))
+        self.reason: dict[int, str] = {}
+        self.fixed = np.zeros(ledger.size, dtype=bool)
+        for ids, reason in [*ledger.freezes, *self._late, *banned]:
+            self.fix(ids, reason)
+        self.head = np.zeros(ledger.size, dtype=bool)
+        for ids in ledger.heads:
+            self.head[self.root[ids.ravel()]] = True
+        self.gates = self._silence()
+
+    def fix(self, ids: Array, reason: str) -> None:
+        roots = np.unique(self.root[ids.ravel()])
+        for root in roots[~self.fixed[roots]]:
+            self.reason[int(root)] = reason
+        self.fixed[roots] = True
+
+    def _pairs(self, left: Array, right: Array) -> None:
+        self._find.union(left, right)
+
+    # -- joint axes ----------------------------------------------------------------------------------
+    def _cut_axes(self, ids: Array) -> list[int]:
+        """Axes of a joint array along which classes differ only: the cut can follow one of them."""
+        roots = self._find.find(ids)
+        found = []
+        for axis in range(ids.ndim):
+            index = tuple(slice(None) if a == axis else slice(0, 1) for a in range(ids.ndim))
+            if np.array_equal(roots, np.broadcast_to(roots[index], roots.shape)):
+                found.append(axis)
+        return found
+
+    def _rectangles(self) -> None:
+        splits, partials = self.ledger.splits, self.ledger.partials
+        pinned = self._pinned()
+        while True:
+            changed = False
+            waiting: list[tuple[int, Split]] = []
+            for number, split in enumerate(splits):
+                if not self._cut_axes(split.ids):
+                    waiting.append((number, split))
+            if waiting:
+                # The first in trace order decides; later ones often follow from it.
+                number, split = waiting[0]
+                axis = self._choose(number, split, pinned)
+                self._tie_all_but(split.ids, axis)
+                changed = True
+            for partial in partials:
+                changed |= self._follow(partial)
+            if not changed:
+                break
+        for partial in partials:
+            self._settle(partial)
+
+    def _pinned(self) -> list[tuple[Array, int]]:
+        return [(p.joint, p.axes[0]) for p in self.ledger.partials if p.sub is None and len(p.axes) == 1]
+
+    def _choose(self, number: int, split: Split, pinned: list[tuple[Array, int]]) -> int:
+        free = [a for a in range(split.ids.ndim) if not any(j is split.ids and a == x for j, x in pinned)]
+        free = free or list(range(split.ids.ndim))
+        return free[0] if number in self._rows else free[-1]
+
+    def _tie_all_but(self, ids: Array, axis: int) -> None:
+        index = tuple(slice(None) if a == axis else slice(0, 1) for a in range(ids.ndim))
+        self._find.union(ids, ids[index])
+
+    def _axis_of(self, joint: Array, axes: tuple[int, ...]) -> bool | None:
+        """Is a joint array cut within ``axes``? None while undecided."""
+        cut = self._cut_axes(joint)
+        if not cut:
+            return None
+        return any(a in axes for a in cut)
+
+    def _follow(self, partial: Partial) -> bool:
+        if partial.sub is None or not self._axis_of(partial.joint, partial.axes):
+            return False
+        cut = [a for a in self._cut_axes(partial.joint) if a in partial.axes]
+        sub = partial.sub
+        inside = tuple(partial.axes.index(a) for a in cut)
+        shape = [partial.joint.shape[a] if a in partial.axes else 1 for a in range(partial.joint.ndim)]
+        if len(partial.axes) > 1 and not inside:
+            return False
+        return self._find.union(partial.joint, sub.reshape(shape))
+
+    def _settle(self, partial: Partial) -> None:
+        """Once the cut is known: what lies on other axes keeps its size."""
+        within = self._axis_of(partial.joint, partial.axes)
+        if partial.sub is None:
+            if within is not False:
+                self._late.append((partial.joint, partial.reason))
+        elif within is None:
+            self._late += [(partial.joint, RECTANGLE), (partial.sub, RECTANGLE)]
+        elif not within:
+            self._late.append((partial.sub, partial.reason))
+
+    # -- silence -------------------------------------------------------------------------------------
+    def _silence(self) -> tuple[Array, Array]:
+        """Pick, for every place that sums over a class, slices that silence it; fix what has none."""
+        roots: list[Array] = [np.empty(0, dtype=np.int64)]
+        nodes: list[Array] = [np.empty(0, dtype=np.int64)]
+        for consumer in self.ledger.consumers:
+            for chosen_roots, chosen_nodes in self._options(consumer):
+                roots.append(chosen_roots)
+                nodes.append(chosen_nodes)
+        pairs = np.stack([np.concatenate(roots), np.concatenate(nodes)])
+        alive = ~self.fixed[pairs[0]]
+        pairs = np.unique(pairs[:, alive], axis=1)
+        return pairs[0], pairs[1]
+
+    def _options(self, consumer: Consumer) -> list[tuple[Array, Array]]:
+        ids = consumer.ids.ravel()
+        root = self.root[ids]
+        open_ = ~self.fixed[root]
+        # A class is served by one option as a whole: half by producers, half by consumers is not smaller.
+        options = [self._valid(root, data) for data in consumer.options]
+        if len(options) > 1 and len(consumer.options) > 1:
+            heads = self.head[root]
+            options = self._preferred(options, heads)
+        out = []
+        left = open_.copy()
+        for valid, columns, allowed in options:
+            bad = np.unique(root[left & ~(valid & allowed)])
+            serve = left & ~np.isin(root, bad)
+            for column in columns:
+                use = serve & (column >= 0)
+                out.append((root[use], column[use]))
+            left &= ~serve
+        if left.any():
+            self.fix(ids[left], LOUD)
+        return out
+
+    def _preferred(
+        self, options: list[tuple[Array, list[Array], Array]], heads: Array
+    ) -> list[tuple[Array, list[Array], Array]]:
+        """Producers first, except for heads, whose columns of the output projection come first."""
+        (pv, pc, _), (cv, cc, _) = options[0], options[-1]
+        yes = np.ones_like(heads)
+        return [(cv, cc, heads), (pv, pc, yes), (cv, cc, yes)]
+
+    def _valid(self, root: Array, data: Array) -> tuple[Array, list[Array], Array]:
+        """Where silencers exist and belong to the class itself (another class's slices must stay)."""
+        columns = [c.ravel() for c in data[2:]]
+        valid = data[1].ravel() == 0
+        for column in columns:
+            own = np.where(column >= 0, self.root[np.maximum(column, 0)], root) == root
+            valid = valid & own
+        return valid, columns, np.ones_like(valid)
+
+
+def count_sizes(sizes: list[Size]) -> list[Size]:
+    """Sizes in trace order, the first of equal ones."""
+    seen = set()
+    out = []
+    for size in sizes:
+        key = (size.path, size.role, size.attribute, size.index, size.value, size.ids.tobytes())
+        if key not in seen:
+            seen.add(key)
+            out.append(size)
+    return out

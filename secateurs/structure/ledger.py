@@ -1,0 +1,124 @@
+"""What one trace writes down, for :mod:`.coupling` to resolve afterwards.
+
+Operator rules never decide what can be pruned; they only record facts: these nodes live and die together,
+these cannot move, here is a place that must see zeros, here is a size the user's code wrote down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .labels import Array, Block, Label, make_data
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis of a parameter or buffer, and the first of its consecutive nodes."""
+
+    tensor: str
+    axis: int
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """An axis seen as several, ``ids`` of shape (H, D, …): what is cut must stay a rectangle."""
+
+    ids: Array
+    path: str
+
+
+@dataclass(frozen=True)
+class Partial:
+    """``sub`` indexes only the ``axes`` of a joint block: it follows if those are the axes that are cut.
+
+    ``sub=None`` pins the axes to their size.
+    """
+
+    joint: Array
+    axes: tuple[int, ...]
+    sub: Array | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """A sum over ``ids``: for each, one of the ``options`` (silencer data) must hold when it is masked."""
+
+    ids: Array
+    options: tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Product:
+    """Multiply-accumulates of one contraction: coefficient × Π (indices kept)."""
+
+    coefficient: float
+    axes: tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Size:
+    """The module at ``path`` holds a number ``value`` that counts ``ids`` (heads, groups, a flat width).
+
+    ``role`` ("heads", "width", "groups", "norm-groups", "piece", "flat") says which attributes may hold it,
+    unless ``attribute`` names the one that does (entry ``index`` of it, where it is a tuple).
+    """
+
+    path: str
+    role: str
+    value: int
+    ids: Array
+    attribute: str = ""
+    index: int | None = None
+
+
+@dataclass
+class Ledger:
+    """All facts of one trace."""
+
+    axes: list[Axis] = field(default_factory=list)
+    size: int = 0
+    unions: list[tuple[Array, Array]] = field(default_factory=list)
+    freezes: list[tuple[Array, str]] = field(default_factory=list)
+    splits: list[Split] = field(default_factory=list)
+    partials: list[Partial] = field(default_factory=list)
+    consumers: list[Consumer] = field(default_factory=list)
+    products: list[Product] = field(default_factory=list)
+    sizes: list[Size] = field(default_factory=list)
+    heads: list[Array] = field(default_factory=list)
+    producers: list[tuple[str, Array]] = field(default_factory=list)
+    unknown: dict[str, str] = field(default_factory=dict)
+
+    def fresh(self, count: int) -> Array:
+        """New nodes that belong to no tensor (padding, for instance)."""
+        ids = np.arange(self.size, self.size + count, dtype=np.int64)
+        self.size += count
+        return ids
+
+    def tensor(self, name: str, shape: Sequence[int]) -> Label:
+        """Label a parameter or buffer: every index of every axis longer than 1 is its own node."""
+        blocks = []
+        for axis, size in enumerate(shape):
+            if size > 1:
+                ids = self.fresh(size)
+                self.axes.append(Axis(name, axis, int(ids[0]), size))
+                blocks.append(Block((axis,), make_data(ids, columns=[ids])))
+        return Label(tuple(shape), tuple(blocks))
+
+    def unite(self, left: Array, right: Array) -> None:
+        if left is not right:
+            self.unions.append((left, right))
+
+    def tie(self, ids: Array, axes: Sequence[int]) -> Array:
+        """Unite along ``axes``; returns ids without them."""
+        first = ids[tuple(slice(0, 1) if a in axes else slice(None) for a in range(ids.ndim))]
+        self.unite(ids, first)
+        return first.squeeze(tuple(axes))
+
+    def freeze(self, ids: Array, reason: str) -> None:
+        self.freezes.append((ids, reason))

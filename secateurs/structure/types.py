@@ -1,0 +1,173 @@
+"""What a traced structure is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from ..errors import StructureError
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Family:
+    """Atoms that touch exactly the same tensor axes: the groups of one layer.
+
+    Attributes:
+        name: module path of the first layer that produces them.
+        kind: "channel" or "head".
+        atoms: their indices.
+        members: the places that are cut together, such as ``layer1.0.conv1.weight[out]``.
+        minimum: how many must stay.
+    """
+
+    name: str
+    kind: str
+    atoms: Array
+    members: list[str]
+    minimum: int = 1
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Slices of one parameter along ``axis``: zeroing those of an atom (in all its gates) silences it."""
+
+    axis: int
+    ids: Array
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """An axis, or ``size`` of its indices, that cannot be cut, and why."""
+
+    where: str
+    size: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Term:
+    """coefficient × Π (number of kept indices); ids of −1 are always kept."""
+
+    coefficient: float
+    axes: tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A number on a module that counts ``ids``: after a cut it is set to how many are kept."""
+
+    path: str
+    name: str
+    index: int | None
+    ids: Array
+
+
+@dataclass(frozen=True)
+class Swap:
+    """A module whose class is replaced by the registered ``target`` once any of ``ids`` is cut."""
+
+    path: str
+    target: str
+    ids: Array
+
+
+@dataclass
+class Structure:
+    """What can be removed from a model, what goes with it, and what it costs.
+
+    Attributes:
+        atoms: number of removable classes.
+        axes: (tensor, axis) → atom per index, −1 where fixed; parameters and buffers.
+        families: atoms by layer; ``family_of`` maps back.
+        gates: parameter → slices whose zeroing silences atoms exactly.
+        frozen: what cannot be cut and why.
+        terms: "params", "macs", "bytes" as sums of products of widths. MACs are of one example.
+        shared: alias names of tied tensors → canonical.
+    """
+
+    atoms: int
+    axes: dict[tuple[str, int], Array]
+    families: list[Family]
+    family_of: Array
+    gates: dict[str, list[Gate]]
+    frozen: list[Frozen]
+    terms: dict[str, list[Term]]
+    shared: dict[str, str]
+    attributes: list[Attribute] = field(default_factory=list)
+    swaps: list[Swap] = field(default_factory=list)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def mask(self, keep: torch.Tensor | Array | None) -> Array:
+        """Check a keep mask and return it as booleans of shape (atoms,).
+
+        Raises:
+            StructureError: wrong length or type.
+        """
+        if keep is None:
+            return np.ones(self.atoms, dtype=bool)
+        array = keep.detach().cpu().numpy() if isinstance(keep, torch.Tensor) else np.asarray(keep)
+        if array.dtype != np.bool_ or array.shape != (self.atoms,):
+            raise StructureError(
+                f"keep has dtype {array.dtype} and shape {array.shape}; "
+                f"it must be boolean, one entry for each of the {self.atoms} atoms"
+            )
+        return array
+
+    def amount(self, resource: str, keep: torch.Tensor | Array | None = None) -> float:
+        """How much of "params", "macs" (one example) or "bytes" the kept network uses.
+
+        Raises:
+            StructureError: unknown resource or a mask of the wrong form.
+        """
+        if resource not in self.terms:
+            raise StructureError(f"no terms for resource {resource!r}; known: {', '.join(sorted(self.terms))}")
+        alive = np.append(self.mask(keep), True)  # index −1 reads the last entry: always kept
+        total = 0.0
+        for term in self.terms[resource]:
+            product = term.coefficient
+            for ids in term.axes:
+                product *= int(alive[ids].sum())
+            total += product
+        return total
+
+    def family(self, name: str) -> Family:
+        """Raises: StructureError with the known names."""
+        for family in self.families:
+            if family.name == name:
+                return family
+        known = ", ".join(f.name for f in self.families) or "none"
+        raise StructureError(f"no family {name!r}; known: {known}")
+
+    def explain(self, where: str) -> str:
+        """Why an axis is as it is: what it is cut together with, or the reason it is fixed.
+
+        Args:
+            where: a family, a module path, a tensor, or an axis such as ``conv1.weight[out]``.
+        """
+        lines = []
+        for family in self.families:
+            if family.name == where or any(_within(m, where) for m in family.members):
+                noun = {"channel": "channels", "head": "heads"}.get(family.kind, family.kind)
+                lines.append(f"{family.name}: {len(family.atoms)} {noun}, cut together in")
+                lines += [f"  {m}" for m in family.members]
+        for frozen in self.frozen:
+            if _within(frozen.where, where):
+                lines.append(f"{frozen.where}: {frozen.size} fixed: {frozen.reason}")
+        return "\n".join(lines) or f"nothing is known about {where!r}"
+
+    def restrict(self, keep: torch.Tensor | Array) -> Structure:
+        """The structure of the network that ``shrink`` leaves, without tracing it again.
+
+        Atom k of the result is the k-th kept atom of this one.
+        """
+        from .restrict import restrict
+
+        return restrict(self, self.mask(keep))
+
+
+def _within(place: str, where: str) -> bool:
+    return place == where or place.startswith((where + ".", where + "["))

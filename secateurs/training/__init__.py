@@ -1,0 +1,25 @@
+"""The training loop, its callbacks and checkpoints. It knows no pruning."""
+
+from __future__ import annotations
+
+from .callback import Callback, Loss, cross_entropy
+from .checkpoint import Checkpoint
+from .evaluation import Evaluation, evaluate
+from .processes import make_accelerator
+from .rates import Rate, constant, cosine, drops
+from .trainer import Trainer
+
+__all__ = [
+    "Callback",
+    "Checkpoint",
+    "Evaluation",
+    "Loss",
+    "Rate",
+    "Trainer",
+    "constant",
+    "cosine",
+    "cross_entropy",
+    "drops",
+    "evaluate",
+    "make_accelerator",
+]

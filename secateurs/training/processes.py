@@ -1,0 +1,88 @@
+"""One process or several: made by Accelerate, agreed with by collectives, wrapped for gradient averaging."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..errors import RunError
+
+PRECISIONS = ("no", "bf16", "fp16")
+
+
+def make_accelerator(mixed_precision: str) -> Accelerator:
+    """An Accelerator for this process, as ``accelerate launch`` or ``torchrun`` set it up.
+
+    Raises:
+        RunError: a precision that is unknown or that the device cannot do.
+    """
+    if mixed_precision not in PRECISIONS:
+        raise RunError(f"mixed_precision={mixed_precision!r}: known: {', '.join(PRECISIONS)}")
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed_precision:
+        # Accelerate keeps one precision per process; a second training may use another.
+        AcceleratorState._reset_state()
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    # Under torchrun without a GPU, Accelerate would take each process for the only one.
+    cpu = several and not torch.accelerator.is_available()
+    try:
+        return Accelerator(mixed_precision=mixed_precision, cpu=cpu)
+    except (ValueError, ImportError) as error:
+        raise RunError(
+            f"mixed_precision={mixed_precision!r} does not work on this device: {error}"
+        ) from error
+
+
+def average_gradients(model: nn.Module, accelerator: Accelerator) -> nn.Module:
+    """``model`` so wrapped that gradients are means over the processes; itself when there is one.
+
+    The wrapper is torch's, not Accelerate's, for it must be made anew whenever the model has been shrunk, and
+    Accelerate's would patch the user's ``forward``.
+    """
+    if accelerator.num_processes == 1:
+        return model
+    devices = None if accelerator.device.type == "cpu" else [accelerator.device]
+    return DistributedDataParallel(model, device_ids=devices)
+
+
+def least(value: int, accelerator: Accelerator) -> int:
+    """The least of the processes' values, on all of them."""
+    if accelerator.num_processes == 1:
+        return value
+    shared = torch.tensor([value], device=accelerator.device)
+    torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MIN)
+    return int(shared)
+
+
+def share_buffers(model: nn.Module, accelerator: Accelerator) -> None:
+    """Give all processes the first one's buffers (running statistics), which are those that are saved."""
+    if accelerator.num_processes > 1:
+        for buffer in model.buffers():
+            torch.distributed.broadcast(buffer, 0)
+
+
+def fitting(batch_size: int, count: int, world: int) -> int:
+    """The global batch size, cut down where the data are fewer.
+
+    Args:
+        batch_size: asked for, over all processes.
+        count: training examples.
+        world: processes.
+    Raises:
+        RunError: below 1, not evenly shared by the processes, or there are fewer examples than processes.
+    """
+    if batch_size < 1:
+        raise RunError(f"batch size {batch_size}: must be at least 1")
+    if batch_size % world:
+        raise RunError(
+            f"batch size {batch_size} cannot be shared evenly by {world} processes; use a multiple"
+        )
+    fit = min(batch_size, count)
+    fit -= fit % world
+    if fit == 0:
+        raise RunError(f"{count} training examples do not go round {world} processes; use fewer processes")
+    return fit
