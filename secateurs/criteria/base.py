@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..players import Players
+from ..partition import Players
 from ..shapes import PerPlayer
 
 

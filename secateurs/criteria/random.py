@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from ..players import Players
+from ..partition import Players
 from ..shapes import PerPlayer
 from .base import Score, Signals
 

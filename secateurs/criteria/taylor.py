@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..players import Players
+from ..partition import Players
 from ..shapes import PerPlayer
 from .base import Score, Signals
 

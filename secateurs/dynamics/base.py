@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from ..players import Gates, Players
+from ..partition import Gates, Players
 from ..records import Certificate
 from ..shapes import Mask, Participation, PerPlayer
 

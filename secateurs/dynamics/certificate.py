@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..maths import condition_number, spectral_radius
-from ..players import Players
+from ..partition import Players
 from ..records import Certificate
 from ..shapes import Mask, Participation, PerPlayer
 from .base import Arithmetic
@@ -125,16 +125,9 @@ def _best_response_radius(
 def layer_gram(players: Players, sums: Arithmetic, start: int, stop: int) -> Tensor:
     """⟨θ_i, θ_j⟩ between the players ``start … stop−1`` of one layer, float64."""
     total = torch.zeros(stop - start, stop - start, dtype=torch.float64, device=players.device)
-    theta = dict(zip(players.gates.names, sums.theta))
-    for gate in players.gates.gates:
-        owner = gate.owner.to(players.device).flatten()
-        mine = (owner >= start) & (owner < stop)
-        if not bool(mine.any()):
-            continue
-        t = theta[gate.name].double()
-        rows = t.reshape(-1, 1) if gate.axis is None else t.movedim(gate.axis, 0).flatten(1)
-        # ⟨Σ_a rows_a, Σ_b rows_b⟩ over the indices one player owns: sum the Gram matrix by owner
-        selector = torch.zeros(stop - start, int(mine.sum()), dtype=torch.float64, device=players.device)
-        selector[owner[mine] - start, torch.arange(int(mine.sum()), device=players.device)] = 1.0
-        total += selector @ (rows[mine] @ rows[mine].T) @ selector.T
+    for who, rows in players.gates.stacked(sums.theta):
+        inside = (who >= start) & (who < stop)
+        if bool(inside.any()):
+            index, mine = who[inside] - start, rows[inside].double()
+            total[index[:, None], index[None, :]] += mine @ mine.T
     return total

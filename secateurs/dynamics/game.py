@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from ..players import Players
+from ..partition import Players
 from ..records import Certificate
 from ..shapes import Mask, Participation
 from .base import Arithmetic, Dynamics, Pulse, State

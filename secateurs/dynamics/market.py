@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ..errors import BudgetError
 from ..maths import clear
-from ..players import Players, Resource
+from ..partition import Players, Resource
 from ..records import Certificate
 from ..shapes import Mask, Participation, PerPlayer
 from ..spec import Budget, Frozen

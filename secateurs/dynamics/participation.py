@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..players import Players
+from ..partition import Players
 from ..shapes import Mask, Participation, PerPlayer
 from ..structure import Surgery, remap_optimizer, shrink
 from .base import Arithmetic, Dynamics, Pulse, Select, participants
@@ -260,7 +260,7 @@ class Participating(Optimizer):
             self.alive[self.alive.clone()] = keep.cpu()
             self.s, self._radius, self.idle = self.s[keep], self._radius[keep], self.idle[keep]
             self.state_of = self.dynamics.restrict(self.state_of, keep)
-            self._adopt(self.players.retrace(), self.scale_free)
+            self._adopt(self.players.restrict(keep), self.scale_free)
             self._write()
 
     def idlers(self, patience: int) -> Mask:

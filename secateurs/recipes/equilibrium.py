@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from ..dynamics import Dynamics, FixedPrices, Market, MarketSettings, Participating, Utility, participants
 from ..dynamics.participation import Gauge, Updates
 from ..errors import BudgetError
-from ..players import Players, scale_free_layers
+from ..partition import Players, scale_free_layers
 from ..selection import fit_budget
 from ..shapes import Mask, Participation
 from ..spec import Budget

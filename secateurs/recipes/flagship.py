@@ -9,11 +9,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..dynamics import MarketSettings, Participating, Utility
-from ..players import Players
+from ..dynamics import MarketSettings, Participating
+from ..partition import Players
 from ..spec import Budget
 from ..training import Trainer
 from .equilibrium import Equilibrium
+from .latency import tighten
 from .options import TrainOptions
 from .pruning import Cut, Pruning
 
@@ -63,6 +64,7 @@ class EquilibriumRun(Pruning):
         )
         self.equilibrium = Equilibrium(players, budget, market=settings)
         self.game: Participating | None = None
+        self.targets = budget.targets({n: players.amount(n) for n in budget.given})
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         self.game = self.equilibrium.wrap(self.options.make(model))
@@ -103,6 +105,8 @@ class EquilibriumRun(Pruning):
             game.players, game.state_of, game.s
         )
         s = game.s.clone()
+        if self.latency is not None:
+            tighten(self.equilibrium.dynamics.targets, game.harvest, *self.latency)  # type: ignore[attr-defined]
         game.harvest(inplace=True)
         kept = torch.zeros(self.count, dtype=torch.bool)
         kept[alive] = game.kept.cpu()
@@ -142,6 +146,3 @@ def _spread(values: Tensor, alive: Tensor) -> Tensor:
     out = torch.zeros(alive.numel(), dtype=values.dtype)
     out[alive] = values.cpu()
     return out
-
-
-__all__ = ["EquilibriumOptions", "EquilibriumRun", "Utility"]

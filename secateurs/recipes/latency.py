@@ -16,7 +16,7 @@ from torch import nn
 
 from ..errors import BudgetError
 from ..measure import latency
-from ..players import Players
+from ..partition import Players
 from ..selection import fit_budget
 from ..spec import Budget
 from ..structure import shrink

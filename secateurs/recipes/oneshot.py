@@ -9,12 +9,13 @@ import torch
 from pydantic import Field
 
 from ..criteria import SCORES, Signals
-from ..players import Players
+from ..partition import Players
 from ..selection import fit_budget
 from ..shapes import Mask
 from ..spec import Budget, derive_seed
-from ..structure import shrink
+from ..structure import Shrunk, shrink
 from ..training import Trainer
+from .latency import tighten
 from .options import TrainOptions
 from .pruning import Cut, Pruning
 
@@ -50,22 +51,21 @@ class OneShotRun(Pruning):
     def decide(self, trainer: Trainer) -> Cut:
         players = self.players
         scores = self.scores(trainer)
+        if self.latency is not None:
+            tighten(self.targets, lambda: self._shrunk(self.select(scores), inplace=False).model, *self.latency)
         keep = self.select(scores)
         surgery = None
         if players.granularity == "weight":
             held = [p.data for p in players.gates.parameters]
             players.gates.scaled(held, keep.to(held[0]), out=held)
         else:
-            shrunk = shrink(
-                trainer.model,
-                players.structure,
-                players.atom_mask(keep),
-                example_inputs=players.example_inputs,
-                inplace=True,
-            )
-            surgery = shrunk.surgery
+            surgery = self._shrunk(keep, inplace=True).surgery
         ones, zeros = torch.ones(self.count), torch.zeros(self.count)
         return Cut(surgery, keep, participation=ones, benefit=scores.float(), cost=zeros)
+
+    def _shrunk(self, keep: Mask, *, inplace: bool) -> Shrunk:
+        p = self.players
+        return shrink(p.model, p.structure, p.atom_mask(keep), example_inputs=p.example_inputs, inplace=inplace)
 
     def select(self, scores: torch.Tensor) -> Mask:
         """Global, or by rank within the layer when ``uniform``."""

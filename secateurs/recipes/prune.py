@@ -6,20 +6,18 @@ Stages, each skipped when its result is already there: the dense reference, the 
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from ..players import Players, players
+from ..partition import players
 from ..records import Record
-from ..spec import Budget, RunConfig
+from ..spec import RunConfig
 from ..storage import load_tree, save_tree
 from ..structure import Surgery, replay
-from ..training import Trainer
+from ..training import Loss, Trainer, cross_entropy
 from ..zoo import Data, build_model, check_fit, load_data
 from .finish import finish
 from .folder import open_folder
@@ -51,7 +49,7 @@ class Stage:
     def restored(self, label: str) -> nn.Module:
         """The network a snapshot holds."""
         tree = load_tree(self.out / f"{label}.safetensors")
-        model = self.build(Surgery.from_json(tree["surgery"]) if tree["surgery"] else None)
+        model = self.build(Surgery.model_validate_json(tree["surgery"]) if tree["surgery"] else None)
         model.load_state_dict(tree["weights"])
         return model
 
@@ -99,13 +97,12 @@ def prune(
     if open_folder(out, config, resume=resume, force=force):
         return Record.read(out)
     stage = Stage(config, out, data, options, resume, progress)
-    began = time.perf_counter()
     seconds = reference(stage)
     run.folder = out
-    trainer = pruned(stage, model, run, budget)
+    trainer = pruned(stage, model, run)
     if not trainer.is_main:
         return Record(method=config.method, model=config.model, data=config.data, budget=config.budget.given)
-    record = finish(stage, trainer, run, reference_seconds=seconds, wall=time.perf_counter() - began)
+    record = finish(stage, trainer, run, reference_seconds=seconds)
     (out / "checkpoint.safetensors").unlink(missing_ok=True)
     return record
 
@@ -137,7 +134,7 @@ def reference(stage: Stage) -> float:
     return seconds
 
 
-def pruned(stage: Stage, model: nn.Module, run: Pruning, budget: Budget) -> Trainer:
+def pruned(stage: Stage, model: nn.Module, run: Pruning) -> Trainer:
     """The pruning run itself."""
     trainer = stage.trainer(
         model, stage.out, stage.config.method, optimizer=run.optimizer, callbacks=[run], loss=smoothed(stage.options)
@@ -145,16 +142,15 @@ def pruned(stage: Stage, model: nn.Module, run: Pruning, budget: Budget) -> Trai
     trainer.lr = run.rate
     if stage.options.distill > 0 and stage.config.reference != "none":
         run.teacher = stage.restored("dense").to(trainer.device)
-    run.latency_limit = stage.config.budget.latency
-    run.latency_inputs = stage.data.example_inputs(1)
+    if stage.config.budget.latency is not None:
+        run.latency = (stage.config.budget.latency, stage.data.example_inputs(1))
     continue_(trainer, stage.resume)
     trainer.run()
     return trainer
 
 
-def smoothed(options: TrainOptions):
-    from ..training import cross_entropy
-
+def smoothed(options: TrainOptions) -> Loss:
+    """The loss before recovery."""
     return cross_entropy(options.label_smoothing)
 
 
@@ -162,6 +158,3 @@ def continue_(trainer: Trainer, resume: bool) -> None:
     """Load the checkpoint when resuming and there is one."""
     if resume and trainer.checkpoint is not None and trainer.checkpoint.exists:
         trainer.load_checkpoint()
-
-
-__all__ = ["Players", "Stage", "prune", "torch"]

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..players import Players
+from ..partition import Players
 from ..records import Certificate, HistoryPoint, LayerRow, PlayersBlock
 from ..shapes import Mask
 from ..storage import save_tree
@@ -74,6 +74,8 @@ class Pruning(Callback):
         self.teacher: nn.Module | None = None
         self.on_history: Callable[[HistoryPoint], None] | None = None
         self._loss: float | None = None
+        self.targets: dict[str, float] = {}
+        self.latency: tuple[float, Any] | None = None  # milliseconds, and the inputs to time
 
     # -- what a method supplies ---------------------------------------------------------------------------
 
@@ -178,7 +180,7 @@ class Pruning(Callback):
     def snapshot(self, label: str, trainer: Trainer) -> None:
         """Keep the network as it is now: its weights, and the surgery that gives it its shape."""
         state = {k: v.detach().cpu().clone() for k, v in trainer.model.state_dict().items()}
-        tree = {"surgery": self.surgery.to_json() if self.surgery else None, "weights": state}
+        tree = {"surgery": self.surgery.model_dump_json() if self.surgery else None, "weights": state}
         if self.folder is None:
             self.snapshots[label] = tree
         elif trainer.is_main:
@@ -186,7 +188,7 @@ class Pruning(Callback):
 
     def state_dict(self) -> Any:
         return {
-            "surgery": self.surgery.to_json() if self.surgery else None,
+            "surgery": self.surgery.model_dump_json() if self.surgery else None,
             "outcome": self.outcome,
             "history": [p.model_dump_json() for p in self.history],
             "loss": self._loss,
@@ -201,10 +203,22 @@ class Pruning(Callback):
         """Give model and optimizer the shapes they had."""
         state = next(s for n, s in tree["callbacks"] if n == type(self).__name__)
         if state["surgery"] is not None:
-            self.surgery = Surgery.from_json(state["surgery"])
+            self.surgery = Surgery.model_validate_json(state["surgery"])
             replay(trainer.model, self.surgery)
         if state["outcome"] is not None:
             self._begin_recovery(trainer)
+
+    def spans(self) -> dict[str, tuple[int, int]]:
+        """Steps of each phase."""
+        out: dict[str, tuple[int, int]] = {}
+        for step in range(self.total):
+            name = self.phase(step)
+            out[name] = (out.get(name, (step, 0))[0], step + 1)
+        return out
+
+    def game_seconds(self) -> float:
+        """Wall seconds of a dynamics' own arithmetic; none for one-shot methods."""
+        return 0.0
 
     # -- what the record takes from it ---------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from ..dynamics import Utility
-from ..players import players
+from ..partition import players
 from ..recipes import (
     METHODS,
     Equilibrium,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BudgetError
-from ..players import Players
+from ..partition import Players
 from ..shapes import Mask, PerPlayer
 
 

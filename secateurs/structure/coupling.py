@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .labels import Array
-from .ledger import Consumer, Ledger, Partial, Size, Split
+from .ledger import Consumer, Ledger, Partial, Split
 from .unionfind import UnionFind
 
 RECTANGLE = "is seen as several axes at once, and no whole row or column of them can be cut"
@@ -33,7 +33,7 @@ class Classes:
         self._rows = rows
         self._late: list[tuple[Array, str]] = []
         for left, right in ledger.unions:
-            self._pairs(left, right)
+            self._find.union(left, right)
         self._rectangles()
         self.root = self._find.find(np.arange(ledger.size))
         self.reason: dict[int, str] = {}
@@ -50,9 +50,6 @@ class Classes:
         for root in roots[~self.fixed[roots]]:
             self.reason[int(root)] = reason
         self.fixed[roots] = True
-
-    def _pairs(self, left: Array, right: Array) -> None:
-        self._find.union(left, right)
 
     # -- joint axes ----------------------------------------------------------------------------------
     def _cut_axes(self, ids: Array) -> list[int]:
@@ -83,15 +80,27 @@ class Classes:
             for partial in partials:
                 changed |= self._follow(partial)
             if not changed:
+                changed = self._lead(partials)
+            if not changed:
                 break
         for partial in partials:
             self._settle(partial)
+
+    def _lead(self, partials: list[Partial]) -> bool:
+        """An undecided joint array is cut along the axis that something else indexes alone."""
+        for partial in partials:
+            if partial.sub is not None and len(partial.axes) == 1 and not self._cut_axes(partial.joint):
+                self._tie_all_but(partial.joint, partial.axes[0])
+                return True
+        return False
 
     def _pinned(self) -> list[tuple[Array, int]]:
         return [(p.joint, p.axes[0]) for p in self.ledger.partials if p.sub is None and len(p.axes) == 1]
 
     def _choose(self, number: int, split: Split, pinned: list[tuple[Array, int]]) -> int:
-        free = [a for a in range(split.ids.ndim) if not any(j is split.ids and a == x for j, x in pinned)]
+        free = [
+            a for a in range(split.ids.ndim) if not any(_same_slice(split.ids, a, j, x) for j, x in pinned)
+        ]
         free = free or list(range(split.ids.ndim))
         return free[0] if number in self._rows else free[-1]
 
@@ -182,13 +191,7 @@ class Classes:
         return valid, columns, np.ones_like(valid)
 
 
-def count_sizes(sizes: list[Size]) -> list[Size]:
-    """Sizes in trace order, the first of equal ones."""
-    seen = set()
-    out = []
-    for size in sizes:
-        key = (size.path, size.role, size.attribute, size.index, size.value, size.ids.tobytes())
-        if key not in seen:
-            seen.add(key)
-            out.append(size)
-    return out
+def _same_slice(left: Array, left_axis: int, right: Array, right_axis: int) -> bool:
+    """Do two joint arrays start with the same nodes along these axes, whatever the order of the others?"""
+    a, b = np.take(left, 0, axis=left_axis), np.take(right, 0, axis=right_axis)
+    return a.size == b.size and np.array_equal(np.sort(a, axis=None), np.sort(b, axis=None))

@@ -93,6 +93,15 @@ class Ledger:
     heads: list[Array] = field(default_factory=list)
     producers: list[tuple[str, Array]] = field(default_factory=list)
     unknown: dict[str, str] = field(default_factory=dict)
+    # Dataflow between operators: what a dead one computes binds shapes, but no values.
+    inputs_of: list[set[int]] = field(default_factory=lambda: [set()])
+    value_freezes: list[tuple[int, Array, str]] = field(default_factory=list)
+    value_consumers: list[tuple[int, Consumer]] = field(default_factory=list)
+
+    @property
+    def now(self) -> int:
+        """Index of the operator that is running."""
+        return len(self.inputs_of) - 1
 
     def fresh(self, count: int) -> Array:
         """New nodes that belong to no tensor (padding, for instance)."""
@@ -122,3 +131,20 @@ class Ledger:
 
     def freeze(self, ids: Array, reason: str) -> None:
         self.freezes.append((ids, reason))
+
+    def freeze_value(self, ids: Array, reason: str) -> None:
+        """A freeze that holds only if what is computed here reaches the output."""
+        self.value_freezes.append((self.now, ids, reason))
+
+    def consume(self, ids: Array, *options: Array) -> None:
+        self.value_consumers.append((self.now, Consumer(ids, options)))
+
+    def finish(self, outputs: set[int]) -> None:
+        """Keep the facts about values of operators that the outputs depend on."""
+        live = set(outputs)
+        for operator in range(self.now, -1, -1):
+            if operator in live:
+                live |= self.inputs_of[operator]
+        # In trace order among all freezes is not needed: what depends on values names itself best.
+        self.freezes = [(i, r) for o, i, r in self.value_freezes if o in live] + self.freezes
+        self.consumers = [c for o, c in self.value_consumers if o in live]

@@ -26,6 +26,7 @@ from .rules import RULES, Call
 from .rules.call import argument_names
 
 LABEL = "_secateurs_label"
+ORIGIN = "_secateurs_origin"
 INERT = {"aten::sym_size", "aten::sym_stride", "aten::sym_numel", "aten::sym_storage_offset", "prim::device"}
 SWAPPED = (nn.MultiheadAttention,)
 
@@ -46,6 +47,7 @@ class Reader(TorchDispatchMode):
         self._aliases: dict[int, list[weakref.ref[Tensor]]] = {}
 
     def remember(self, tensor: Tensor, label: Label | None) -> None:
+        setattr(tensor, ORIGIN, self.ledger.now)
         if label is not None and label.shape == tuple(tensor.shape):
             setattr(tensor, LABEL, label)
         with contextlib.suppress(Exception):  # sparse and other storage-free tensors
@@ -58,6 +60,7 @@ class Reader(TorchDispatchMode):
         if func._schema.name in INERT:
             return out
         inputs = [a for a in _pytree.arg_tree_leaves(*args, **kwargs) if isinstance(a, Tensor)]
+        self.ledger.inputs_of.append({getattr(t, ORIGIN, 0) for t in inputs})
         if func._schema.is_mutable:
             self._mutate(func, args, kwargs, inputs, out)
         elif any(label_of(t).blocks or label_of(t).free for t in inputs) or not inputs:
@@ -137,6 +140,10 @@ class Reader(TorchDispatchMode):
         except Exception:
             return
         others = [t for r in self._aliases.get(key, []) if (t := r()) is not None and t is not target]
+        for other in others:
+            # Whoever reads a view later depends on this write and on what was there before.
+            self.ledger.inputs_of[-1].add(getattr(other, ORIGIN, 0))
+            setattr(other, ORIGIN, self.ledger.now)
         if not others:
             return
         reason = f"written in place through a view (in '{self.stack[-1][0]}')"
@@ -238,7 +245,9 @@ def _read(model: nn.Module, inputs: Any, mode: FakeTensorMode | None) -> Ledger:
         stack.enter_context(reader.watching(shadow))
         stack.enter_context(reader)
         out = call(shadow, inputs)
-    for tensor in tensors_in(out):
+    outputs = tensors_in(out)
+    for tensor in outputs:
         for block in label_of(tensor).blocks:
             ledger.freeze(block.ids, "the model's output")
+    ledger.finish({getattr(t, ORIGIN, 0) for t in outputs})
     return ledger

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,6 +88,8 @@ class Structure:
         frozen: what cannot be cut and why.
         terms: "params", "macs", "bytes" as sums of products of widths. MACs are of one example.
         shared: alias names of tied tensors → canonical.
+        attributes, swaps: what changes on modules with a cut; ``shapes`` of all tensors as traced;
+            ``inputs``: the example inputs of the trace, for the check that ``shrink`` makes.
     """
 
     atoms: int
@@ -100,6 +103,7 @@ class Structure:
     attributes: list[Attribute] = field(default_factory=list)
     swaps: list[Swap] = field(default_factory=list)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    inputs: Any = field(default=None, repr=False)
 
     def mask(self, keep: torch.Tensor | Array | None) -> Array:
         """Check a keep mask and return it as booleans of shape (atoms,).

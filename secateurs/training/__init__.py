@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .callback import Callback, Loss, cross_entropy
 from .checkpoint import Checkpoint
-from .evaluation import Evaluation, evaluate
+from .evaluation import Evaluation, evaluate, evaluate_many
 from .processes import make_accelerator
 from .rates import Rate, constant, cosine, drops
 from .trainer import Trainer
@@ -21,5 +21,6 @@ __all__ = [
     "cross_entropy",
     "drops",
     "evaluate",
+    "evaluate_many",
     "make_accelerator",
 ]

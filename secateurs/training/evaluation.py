@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -64,3 +66,28 @@ def evaluate(
         torch.distributed.all_reduce(sums)
         right, total, count = int(sums[0]), float(sums[1]), int(sums[2])
     return Evaluation(right / count, total / count, count, right)
+
+
+def evaluate_many(
+    models: Mapping[str, nn.Module], split: Batches, batch_size: int = 512
+) -> dict[str, Evaluation]:
+    """Evaluate several networks on one reading of ``split``: every batch is drawn once and given to all."""
+    batches = [(x, y) for x, y in split.batches(batch_size, epoch=None) if len(y)]
+    once = _Held(batches)
+    return {name: evaluate(model, once, batch_size) for name, model in models.items()}
+
+
+class _Held:
+    """Batches already drawn."""
+
+    def __init__(self, batches: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return sum(len(y) for _, y in self._batches)
+
+    def batches(
+        self, batch_size: int, *, device: torch.device | str | None = None, **_: Any
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for x, y in self._batches:
+            yield x.to(device), y.to(device)

@@ -9,13 +9,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from .processes import least
-
-_NONE = 2**62
+from .processes import means
 
 
 class BadLoss(Exception):
-    """A loss that is not finite. ``step`` is the first such step on any process; ``value`` is this one's."""
+    """A loss that is not finite: at which step first, on any process, and what it was."""
 
     def __init__(self, step: int, value: str) -> None:
         super().__init__(value)
@@ -35,21 +33,25 @@ class LossLog:
         self._recent = (0.0, 0)
         self._epoch = (0.0, 0)
 
+    @property
+    def pending(self) -> bool:
+        """Whether some losses have not been read."""
+        return bool(self._window)
+
     def add(self, loss: Tensor) -> None:
         """Note a step's loss, a scalar tensor without graph."""
         self._window.append(loss)
 
     def read(self, accelerator: Accelerator) -> None:
-        """Bring the noted losses from the device and add them up. All processes call this together.
+        """Bring the noted losses from the device, average over processes, add up. All call this together.
 
         Raises:
             BadLoss: one of them is NaN or infinite, on any process.
         """
-        values = self._to_floats()
-        bad = next((i for i, value in enumerate(values) if not math.isfinite(value)), None)
-        first = least(_NONE if bad is None else self._first + bad, accelerator)
-        if first != _NONE:
-            raise BadLoss(first, "NaN or infinite" if bad is None else str(values[bad]))
+        values = means(self._to_floats(), accelerator)
+        for i, value in enumerate(values):
+            if not math.isfinite(value):
+                raise BadLoss(self._first + i, str(value))
         for value in values:
             self._recent = (self._recent[0] + value, self._recent[1] + 1)
             self._epoch = (self._epoch[0] + value, self._epoch[1] + 1)

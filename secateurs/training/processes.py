@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 
 import torch
@@ -30,11 +32,21 @@ def make_accelerator(mixed_precision: str) -> Accelerator:
     # Under torchrun without a GPU, Accelerate would take each process for the only one.
     cpu = several and not torch.accelerator.is_available()
     try:
-        return Accelerator(mixed_precision=mixed_precision, cpu=cpu)
+        accelerator = Accelerator(mixed_precision=mixed_precision, cpu=cpu)
     except (ValueError, ImportError) as error:
         raise RunError(
             f"mixed_precision={mixed_precision!r} does not work on this device: {error}"
         ) from error
+    if accelerator.num_processes > 1:
+        atexit.register(_part)
+    return accelerator
+
+
+def _part() -> None:
+    # gloo's threads may abort a process that ends without this, or while a wrapper still holds the group.
+    if torch.distributed.is_initialized():
+        gc.collect()
+        torch.distributed.destroy_process_group()
 
 
 def average_gradients(model: nn.Module, accelerator: Accelerator) -> nn.Module:
@@ -47,6 +59,15 @@ def average_gradients(model: nn.Module, accelerator: Accelerator) -> nn.Module:
         return model
     devices = None if accelerator.device.type == "cpu" else [accelerator.device]
     return DistributedDataParallel(model, device_ids=devices)
+
+
+def means(values: list[float], accelerator: Accelerator) -> list[float]:
+    """The means over the processes of equally long lists, on all of them. NaN and infinity stay."""
+    if accelerator.num_processes == 1 or not values:
+        return values
+    shared = torch.tensor(values, dtype=torch.float64, device=accelerator.device)
+    torch.distributed.all_reduce(shared)
+    return (shared / accelerator.num_processes).tolist()
 
 
 def least(value: int, accelerator: Accelerator) -> int:

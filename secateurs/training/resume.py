@@ -80,8 +80,10 @@ def save_if_due(trainer: Trainer) -> None:
     checkpoint, every = trainer.checkpoint, trainer.checkpoint_every
     if checkpoint is None or every is None or not trainer.is_main:
         return
+    if trainer.world > 1 and trainer.losses.pending:
+        return  # these are still each process's own; wait until they have been averaged
     age = checkpoint.age
-    due = trainer.step % every == 0 if isinstance(every, int) else age >= every
+    due = trainer.step - (checkpoint.step or 0) >= every if isinstance(every, int) else age >= every
     if due or (trainer.step % trainer.steps_per_epoch == 0 and age > 50 * checkpoint.cost):
         save(trainer)
 

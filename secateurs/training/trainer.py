@@ -288,6 +288,7 @@ class Trainer:
         where = f"{self.label} was interrupted at step {self.step} of {self.total_steps}"
         if self.checkpoint is None:
             raise RunInterrupted(f"{where}; it keeps no checkpoint, so nothing was saved")
+        self.losses.read(self.accelerator)
         save(self)
         self.accelerator.wait_for_everyone()
         folder = str(self.checkpoint.path.parent)

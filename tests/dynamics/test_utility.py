@@ -90,13 +90,14 @@ class TestSpecialCases:
     def test_magnitude_pruning(self):
         theta, _, _ = _game(5)
         sq = theta.square().sum(1)
-        u = Utility(beta=2.0, gamma=1.5)
+        gamma = 1.3 * float(sq.median()) * 1.01
+        u = Utility(beta=2.0, gamma=gamma)
         b = 1.3 * sq  # benefit proportional to the norm
         s = u.best_response(b, sq, torch.zeros(N, dtype=torch.float64))
         order = sq.argsort()
         assert bool((s[order].diff() >= 0).all())
         # exactly the small ones are dominated: b < γ ⇔ ‖θ‖² < γ/1.3
-        assert torch.equal(s == 0, sq <= 1.5 / 1.3)
+        assert torch.equal(s == 0, sq <= gamma / 1.3)
         assert 0 < int((s == 0).sum()) < N
 
     def test_gradient_pruning(self):

@@ -91,7 +91,8 @@ class Call:
             self.ledger.partials.append(Partial(block.ids, (axis,), None, f"{reason} (in {self.where})"))
 
     def size(self, role: str, ids: Array, value: int | None = None) -> None:
-        self.ledger.sizes.append(Size(self.path, role, ids.size if value is None else value, ids.ravel()))
+        ids = _period(ids.ravel())
+        self.ledger.sizes.append(Size(self.path, role, ids.size if value is None else value, ids))
 
     def split(self, ids: Array) -> None:
         if not self.swapped:
@@ -168,11 +169,17 @@ class Call:
             view = shifted[id(operand)]
             covered = {d for b in view.blocks for d in b.dims} | view.free
             for d in (d for d in dims if view.shape[d] == shape[d] and d not in covered):
-                self.pin(main, d, "meets a tensor whose size is fixed by the input or the code")
-                if len(dims) == 1:
-                    return None
+                self.pin(main, d, "meets a tensor whose size is set by the input or the code")
         by_operand = {id(o): b for o, b in whole}
         return Block(dims, _silence(main.data, by_operand, speaking, mode))
+
+
+def _period(ids: Array) -> Array:
+    """The part that repeats: heads folded into the batch count once."""
+    for period in np.flatnonzero(ids == ids[0])[1:]:
+        if ids.size % period == 0 and (ids.reshape(-1, period) == ids[:period]).all():
+            return ids[:period]
+    return ids
 
 
 def _silence(main: Array, by_operand: dict[int, Block], speaking: list[Label], mode: str) -> Array:

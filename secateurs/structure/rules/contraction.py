@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..labels import Array, Block, Label, make_data
-from ..ledger import Consumer, Partial
+from ..ledger import Partial
 from .call import Call, register
 
-FIXED = "multiplied with a tensor whose size is fixed by the input or the code"
+FIXED = "multiplies a tensor whose size is set by the input or the code"
 
 
 def contract(
@@ -40,6 +40,8 @@ def contract(
             summed = [d for d, n in zip(block.dims, names) if n not in out]
             if not summed:
                 blocks.append(block)
+                if not set(names) & set(other_letters):
+                    call.ledger.producers.append((call.path, block.ids))
             elif len(summed) == len(names):
                 _consume(call, block, names, other, other_letters, first=label is left)
             else:
@@ -47,7 +49,18 @@ def contract(
                 blocks.append(Block(kept, make_data(call.tie_heads(block, summed), loud=True)))
                 _fix_beside(call, [letters[d] for d in summed], other, other_letters)
         reduced.append(_spread(Label(label.shape, tuple(blocks), label.free, label.zero), letters, out, sizes))
+    _tie_batches(call, reduced)
     return call.align(reduced, [sizes[n] for n in out], "any")
+
+
+def _tie_batches(call: Call, reduced: list[Label]) -> None:
+    """A head's values meet its attention weights: joint (head, width) against (head) is cut by heads."""
+    for mine, other in (reduced, reduced[::-1]):
+        for block in mine.blocks:
+            inner = [b for b in other.blocks if set(b.dims) < set(block.dims)]
+            if inner:
+                rest = [d for d in block.dims if d not in inner[0].dims]
+                call.ledger.unite(call.tie_heads(block, rest), inner[0].ids)
 
 
 def _spread(label: Label, letters: str, out: str, sizes: dict[str, int]) -> Label:
@@ -67,7 +80,7 @@ def _consume(call: Call, block: Block, names: list[str], other: Label, letters: 
             order = [theirs.index(n) for n in names]
             data = partner.data.transpose(0, *(1 + o for o in order))
             call.ledger.unite(block.ids, data[0])
-            call.ledger.consumers.append(Consumer(block.ids, (block.data, data)))
+            call.ledger.consume(block.ids, block.data, data)
             return
         if set(theirs) < set(names):
             axes = tuple(names.index(n) for n in theirs)
@@ -76,11 +89,11 @@ def _consume(call: Call, block: Block, names: list[str], other: Label, letters: 
             continue
         return  # theirs is the larger: handled from its side
     if partners:
-        call.ledger.consumers.append(Consumer(block.ids, (block.data,)))
+        call.ledger.consume(block.ids, block.data)
         return
     free = {letters[d] for d in other.free}
     if set(names) <= free:
-        call.ledger.consumers.append(Consumer(block.ids, (block.data,)))
+        call.ledger.consume(block.ids, block.data)
     else:
         call.freeze(block.ids, FIXED)
 
@@ -187,6 +200,8 @@ def _channels(label: Label) -> Label:
 
 def _grouped(call: Call, x: Label, weight: Label, groups: int, transposed: bool, area: int) -> Label:
     channel, rows, columns = x.at(1), weight.at(0), weight.at(1)
+    if rows is not None:
+        call.ledger.producers.append((call.path, rows.ids))
     batch, per_in = x.shape[0], x.shape[1] // groups
     per_out = weight.shape[1] if transposed else weight.shape[0] // groups
     shape = (batch, groups * per_out)

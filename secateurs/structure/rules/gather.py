@@ -32,6 +32,8 @@ def embedding(call: Call) -> Label:
     call.freeze_label(indices, "used as an index")
     kept = _fix(call, table, {0})
     width = len(indices.shape)
+    for block in kept.blocks:
+        call.ledger.producers.append((call.path, block.ids))
     return kept.renumber(call.shape(), {1: width})
 
 

@@ -46,6 +46,11 @@ def batch_norm(call: Call) -> list[Label | None]:
     scales = [channelwise(call.label(n), rank) for n in ("weight", "bias")]
     stats = [channelwise(call.label(n), rank) for n in ("running_mean", "running_var")]
     out = affine(call, x, scales, stats)
+    channel = x.at(1)
+    if channel is not None and channel.dims == (1,):
+        # Instance norm folds the batch into the channels; the first example's are the module's.
+        features = getattr(call.module, "num_features", channel.ids.size)
+        call.size("features", channel.ids[:features])
     return [out] + [None] * (len(call.out) - 1)
 
 
@@ -55,14 +60,11 @@ def layer_norm(call: Call) -> Label | list[Label | None]:
     dims = range(len(x.shape) - len(call["normalized_shape"]), len(x.shape))
     kind = "layer norm" if "layer" in call.name else "RMS norm"
     reason = f"{kind}: {STATISTICS}"
-    joint = any(set(b.dims) & set(dims) and not set(b.dims) <= set(dims) for b in x.blocks)
     settled = settle(call, x, dims, reason)
     scales = [call.label(n) for n in ("weight", "bias")]
-    if not joint:
-        for scale in scales:
-            if scale is not None:
-                call.freeze_label(scale, reason)
-        scales = [Label(s.shape, (), s.free) if s is not None else None for s in scales]
+    for scale in scales:
+        if scale is not None and not any(set(b.dims) & set(dims) for b in x.blocks):
+            call.freeze_label(scale, reason)
     out = affine(call, settled, scales, [])
     return [out] + [None] * (len(call.out) - 1) if isinstance(call.out, (tuple, list)) else out
 
@@ -80,11 +82,11 @@ def group_norm(call: Call) -> Label | list[Label | None]:
     if ids is None or groups == 1:
         for block in out.blocks:
             call.freeze(block.ids, f"group norm: {STATISTICS}")
-        out = Label(out.shape)
     else:
         rows = ids.reshape(groups, -1)
         call.ledger.tie(rows, [1])
         call.size("norm-groups", np.ascontiguousarray(rows[:, 0]))
+        call.size("norm-channels", ids)
     return [out] + [None] * (len(call.out) - 1) if isinstance(call.out, (tuple, list)) else out
 
 

@@ -10,25 +10,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..labels import Block, Label, make_data
-from ..ledger import Consumer
 from .call import Call, register
 
 ADDITIVE = ("sum", "nansum")
 
 
 def settle(call: Call, label: Label, dims: Sequence[int], reason: str) -> Label:
-    """Something is computed along ``dims``: freeze what lies there, tie heads where it is a part."""
-    blocks = []
+    """Something is computed along ``dims``: freeze what lies there, tie heads where it is a part.
+
+    The label stays: what meets a frozen axis later is frozen with it, for the same reason.
+    """
     for block in label.blocks:
         inside = [d for d in block.dims if d in dims]
-        if not inside:
-            blocks.append(block)
-        elif len(inside) == len(block.dims):
-            call.freeze(block.ids, reason)
-        else:
+        if len(inside) == len(block.dims):
+            call.ledger.freeze_value(block.ids, f"{reason} (in {call.where})")
+        elif inside:
             call.tie_heads(block, inside)
-            blocks.append(block)
-    return Label(label.shape, tuple(blocks), label.free, label.zero)
+    return label
 
 
 def drop(call: Call, label: Label, dims: Sequence[int], shape: tuple[int, ...], loud: bool = False) -> Label:
@@ -37,6 +35,8 @@ def drop(call: Call, label: Label, dims: Sequence[int], shape: tuple[int, ...], 
     for block in label.blocks:
         inside = [d for d in block.dims if d in dims]
         data = block.data
+        if len(inside) == len(block.dims):
+            continue
         if inside:
             axes = tuple(0 if d in inside else slice(None) for d in block.dims)
             data = make_data(block.ids[axes], loud=True)
@@ -69,7 +69,7 @@ def additive(call: Call) -> Label:
     blocks = []
     for block in label.blocks:
         if set(block.dims) <= set(dims):
-            call.ledger.consumers.append(Consumer(block.ids, (block.data,)))
+            call.ledger.consume(block.ids, block.data)
         else:
             blocks.append(block)
     rest = settle(call, Label(label.shape, tuple(blocks), label.free, label.zero), dims, "")

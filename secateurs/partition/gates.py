@@ -13,7 +13,7 @@ Under data parallelism gradients are already averaged, so every process computes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -145,27 +145,34 @@ class Gates:
             assert factor is not None
             torch.mul(a, factor, out=o)
 
-    def competition(self, theta: Sequence[Tensor], s: PerPlayer) -> PerPlayer:
-        """Σ_{j≠g} s_j⟨θ_g, θ_j⟩ over players that share a gate (game, third term of eq. 10), in O(N·d).
+    def stacked(self, theta: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """For every gate, the players of one shape and their slices as rows: ``(n,)`` and ``(n, d)``.
 
-        Σ_j s_jθ_j is formed once per gate; the player's own part is subtracted.
+        A player that owns several indices (a head, a group of channels) has them side by side in its row, in order.
         """
-        sums = s.new_zeros(self.count + 1)
-        extended = torch.cat([s, s.new_zeros(1)])
-        offset = 0
-        for size, t in zip(self._sizes, theta):
-            owner = self._bank[offset : offset + size]
-            offset += size
-            weighted = (t * extended[owner]).sum()
-            sums.index_add_(0, owner, t * (weighted - extended[owner] * t))
-        for block, t in zip(self._blocks, theta[self._vectors :]):
-            for k, axis in enumerate(block.axes):
-                owner = block.owners[k].flatten()
-                rows = t.reshape(-1, 1) if axis is None else t.movedim(axis, 0).flatten(1)
-                pooled = extended[owner] @ rows
-                own = extended[owner] * rows.square().sum(1)
-                sums.index_add_(0, owner, rows @ pooled - own)
-        return sums[: self.count]
+        by_name = dict(zip(self.names, theta))
+        for gate in self.gates:
+            t = by_name[gate.name]
+            owner = gate.owner.to(t.device).flatten()
+            rows = t.reshape(-1, 1) if gate.axis is None else t.movedim(gate.axis, 0).reshape(owner.numel(), -1)
+            counts = torch.bincount(owner[owner >= 0], minlength=self.count)
+            order = torch.sort(owner, stable=True).indices
+            order = order[owner[order] >= 0]
+            for size in torch.unique(counts[counts > 0]).tolist():
+                mine = order[counts[owner[order]] == size]
+                yield owner[mine][::size], rows[mine].reshape(mine.numel() // size, -1)
+
+    def competition(self, theta: Sequence[Tensor], s: PerPlayer) -> PerPlayer:
+        """Σ_{j≠g} s_j⟨θ_g, θ_j⟩ over players of the same shape that share a gate (game, third term of eq. 10).
+
+        O(N·d): Σ_j s_jθ_j is formed once per gate, and the player's own part is subtracted.
+        """
+        sums = s.new_zeros(self.count)
+        for players, rows in self.stacked(theta):
+            own = s[players]
+            pooled = own @ rows
+            sums.index_add_(0, players, rows @ pooled - own * rows.square().sum(1))
+        return sums
 
 
 def _consecutive(owner: Tensor) -> slice | None:

@@ -128,12 +128,13 @@ class Players:
         mask[self.atoms.cpu()] = keep.cpu()
         return mask
 
-    def retrace(self) -> Players:
-        """The players of the same model as it is now (after a cut in place), with the same limits."""
-        again = players(self.model, self.example_inputs, self.granularity.split("+"), ignore=self.ignore)
+    def restrict(self, keep: Mask) -> Players:
+        """The players that stay after the model was cut in place, with the same limits. Nothing is traced again."""
+        structure = self.structure.restrict(self.atom_mask(keep))
+        kinds = tuple(self.granularity.split("+"))
+        again = _coupled(self.model, structure, self.example_inputs, kinds, self.ignore)
         before = {layer.name: layer.minimum for layer in self.layers}
-        again.limit({layer.name: before[layer.name] for layer in again.layers if layer.name in before})
-        return again
+        return again.limit({layer.name: before[layer.name] for layer in again.layers if layer.name in before})
 
     def limit(self, minimum: int | Mapping[str, int] = 1, maximum_ratio: float = 1.0) -> Players:
         """Set how many players every layer must keep: a number, or one per layer name; and at most

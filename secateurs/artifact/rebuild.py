@@ -1,0 +1,138 @@
+"""A module from a saved program: every node is checked before the module exists."""
+
+from __future__ import annotations
+
+import operator
+import re
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ..errors import ArtifactError
+from .manifest import TensorEntry
+from .operators import decode, find
+from .program import check_name
+
+_ATTRIBUTE = re.compile(r"[A-Za-z_0-9]+(\.[A-Za-z_0-9]+)*")
+
+
+def rebuild(
+    program: Any,
+    tensors: dict[str, Tensor],
+    entries: dict[str, TensorEntry],
+    tied: dict[str, str],
+    device: torch.device,
+) -> fx.GraphModule:
+    """Build the module that a program describes, in eval mode.
+
+    Args:
+        program: the content of ``program.json``.
+        tensors, entries, tied: what it may refer to.
+        device: where tensors lie and new ones are made.
+    Raises:
+        ArtifactError: the program is not one this library wrote.
+    """
+    try:
+        inputs, nodes, output = program["inputs"], program["nodes"], program["output"]
+        root = _root(tensors, entries, tied)
+        graph = fx.Graph()
+        leaves: dict[int, fx.Node] = {}
+        for name, tree in inputs:
+            _unpack(graph, _placeholder(graph, name, tree), tree, leaves)
+        built: list[Any] = []
+        for row in nodes:
+            built.append(_node(graph, row, built, leaves, tensors, device))
+        graph.output(decode(output, built, device))
+        graph.lint()
+    except (TypeError, KeyError, ValueError, IndexError, AttributeError, RuntimeError, RecursionError) as error:
+        raise ArtifactError(f"the saved program is not valid: {type(error).__name__}: {error}") from error
+    return fx.GraphModule(root, graph, class_name="Program").eval()
+
+
+def _node(
+    graph: fx.Graph,
+    row: dict[str, Any],
+    built: list[Any],
+    leaves: dict[int, fx.Node],
+    tensors: dict[str, Tensor],
+    device: torch.device,
+) -> Any:
+    if "tensor" in row:
+        if row["tensor"] not in tensors:
+            raise ArtifactError(f"the saved program uses {str(row['tensor'])[:80]!r}, which is not stored")
+        return graph.create_node("get_attr", row["tensor"])
+    if "input" in row:
+        return leaves.get(len(built))  # None for a constant: the program has its value where it is used
+    arguments = decode(row["args"], built, device)
+    if row["op"] == "tuple":
+        return tuple(arguments[0])
+    target = find(row["op"])
+    keywords = {check_keyword(key): decode(value, built, device) for key, value in row.get("kwargs", {}).items()}
+    if target is operator.getitem and isinstance(arguments[0], (tuple, list)):
+        return arguments[0][arguments[1]]  # of an inlined region: no call is needed
+    return graph.call_function(target, tuple(arguments), keywords)  # type: ignore[arg-type]
+
+
+def check_keyword(name: str) -> str:
+    """``self`` and ``from`` are names that operators do use; anything else must be an ordinary one."""
+    return name if name in ("self", "from") else check_name(name)
+
+
+def _placeholder(graph: fx.Graph, name: str, tree: dict[str, Any]) -> fx.Node:
+    check_name(name)
+    if "constant" in tree:  # whatever is passed, the program has the value it was exported with
+        return graph.placeholder(name, default_value=None)
+    return graph.placeholder(name)
+
+
+def _unpack(graph: fx.Graph, node: fx.Node, tree: dict[str, Any], leaves: dict[int, fx.Node]) -> None:
+    ((kind, content),) = tree.items()
+    if kind == "leaf":
+        leaves[int(content)] = node
+    elif kind == "list":
+        for index, child in enumerate(content):
+            _unpack(graph, graph.call_function(operator.getitem, (node, index)), child, leaves)
+    elif kind == "dict":
+        for key, child in content:
+            if not isinstance(key, (str, int)):
+                raise ArtifactError(f"a saved program's input has the key {str(key)[:80]!r}")
+            _unpack(graph, graph.call_function(operator.getitem, (node, key)), child, leaves)
+    elif kind != "constant":
+        raise ArtifactError(f"a saved program's input is {str(kind)[:80]!r}, which means nothing")
+
+
+def _root(tensors: dict[str, Tensor], entries: dict[str, TensorEntry], tied: dict[str, str]) -> nn.Module:
+    """Empty modules that hold the tensors under the names they had."""
+    root = nn.Module()
+    held: dict[str, Any] = {}
+    for name, tensor in tensors.items():
+        entry = entries[name]
+        if entry.role == "parameter":
+            value = nn.Parameter(tensor, requires_grad=entry.requires_grad)
+        else:
+            value = tensor  # type: ignore[assignment]
+        held[name] = value
+        _attach(root, name, value, entry)
+    for alias, name in tied.items():
+        if name not in held:
+            raise ArtifactError(f"the saved network ties {alias!r} to {name!r}, which is not stored")
+        _attach(root, alias, held[name], entries[name])
+    return root
+
+
+def _attach(root: nn.Module, name: str, value: Tensor, entry: TensorEntry) -> None:
+    if not _ATTRIBUTE.fullmatch(name) or "__" in name:
+        raise ArtifactError(f"a saved tensor is called {name[:80]!r}, which is not a usable name")
+    module = root
+    *path, key = name.split(".")
+    for part in path:
+        if part not in module._modules:
+            module.add_module(part, nn.Module())
+        module = module._modules[part]  # type: ignore[assignment]
+    if isinstance(value, nn.Parameter):
+        module.register_parameter(key, value)
+    else:
+        module.register_buffer(key, value, persistent=entry.persistent)
+
+

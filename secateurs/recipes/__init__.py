@@ -1,0 +1,31 @@
+"""Recipes: named methods, the run that carries one out, and what can be done with a finished run."""
+
+from ..spec import RunConfig
+from .equilibrium import Equilibrium
+from .finish import versions
+from .flagship import EquilibriumOptions, EquilibriumRun
+from .oneshot import OneShotOptions, OneShotRun
+from .options import TrainOptions
+from .prune import prune
+from .pruning import Pruning
+from .registry import METHODS, Method, find_method
+from .runs import bench_run, export_run, inspect_model
+
+__all__ = [
+    "METHODS",
+    "Equilibrium",
+    "EquilibriumOptions",
+    "EquilibriumRun",
+    "Method",
+    "OneShotOptions",
+    "OneShotRun",
+    "Pruning",
+    "RunConfig",
+    "TrainOptions",
+    "bench_run",
+    "export_run",
+    "find_method",
+    "inspect_model",
+    "prune",
+    "versions",
+]

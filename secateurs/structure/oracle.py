@@ -1,0 +1,115 @@
+"""The proof that runs in production: the network with atoms masked computes what the shrunk one does."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree
+
+from ..errors import StructureError
+from .copying import call, copy_with, named_tensors, no_fastpath, tensors_in
+from .surgery import Surgery, refit
+from .tracing import random_kept
+from .types import Array, Structure
+
+# Relative to the largest output: rounding of sums in another order, through tens of layers.
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-4, torch.bfloat16: 5e-2, torch.float16: 2e-2}
+
+
+def gated_slices(structure: Structure, dead: Array) -> Iterator[tuple[str, int, Array]]:
+    """(parameter, axis, indices) of the gate slices of dead atoms."""
+    flags = np.append(dead, False)
+    for name, gates in structure.gates.items():
+        for gate in gates:
+            index = np.flatnonzero(flags[gate.ids])
+            if index.size:
+                yield name, gate.axis, index
+
+
+@torch.no_grad()
+def mask(model: nn.Module, structure: Structure, keep: Tensor | Array) -> nn.Module:
+    """Zero the gate slices of the atoms that are not kept, in place; returns the model."""
+    dead = ~structure.mask(keep)
+    tensors = dict(named_tensors(model))
+    for name, axis, index in gated_slices(structure, dead):
+        tensor = tensors[name]
+        tensor.index_fill_(axis, torch.from_numpy(index).to(tensor.device), 0)
+    return model
+
+
+def masked_copy(model: nn.Module, structure: Structure, keep: Array) -> nn.Module:
+    """A copy that shares every tensor without dead gate slices and has the others zeroed."""
+    dead = ~structure.mask(keep)
+    hit = {name for name, _, _ in gated_slices(structure, dead)}
+    copy = copy_with(model, lambda n, t: t.detach().clone() if n in hit else t.detach())
+    return mask(copy, structure, keep)
+
+
+def cut_copy(model: nn.Module, surgery: Surgery) -> nn.Module:
+    """A copy with cut tensors; uncut ones are shared, so this is for running, not for keeping."""
+    copy = copy_with(model, lambda n, t: surgery.cut(n, t.detach()))
+    refit(copy, surgery)
+    return copy
+
+
+def run(model: nn.Module, inputs: Any) -> list[Tensor]:
+    """All output tensors in eval mode, without gradients; buffers that a forward writes are protected."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(random_kept(inputs))
+        stack.enter_context(no_fastpath())
+        stack.enter_context(torch.no_grad())
+        inputs = _pytree.tree_map(lambda v: v.detach().clone() if isinstance(v, Tensor) else v, inputs)
+        modes = {m: m.training for m in model.modules()}
+        model.eval()
+        torch.manual_seed(0)  # inside fork_rng: random operators in a forward draw the same twice
+        try:
+            return tensors_in(call(model, inputs))
+        finally:
+            for module, training in modes.items():
+                module.training = training
+
+
+def difference(expected: list[Tensor], got: list[Tensor]) -> str | None:
+    """Why two lists of outputs differ beyond rounding; None when they do not."""
+    if len(expected) != len(got):
+        return f"{len(got)} output tensors instead of {len(expected)}"
+    for index, (a, b) in enumerate(zip(expected, got)):
+        if a.shape != b.shape:
+            return f"output {index} has shape {tuple(b.shape)} instead of {tuple(a.shape)}"
+        if not a.is_floating_point():
+            continue  # indices and masks may flip on ties that rounding decides
+        a64, b64 = a.double(), b.double()
+        finite = torch.isfinite(a64)
+        if not torch.equal(finite, torch.isfinite(b64)):
+            return f"output {index} is infinite or NaN in one of the two"
+        a64, b64 = torch.where(finite, a64, 0), torch.where(finite, b64, 0)
+        if not a64.numel():
+            continue
+        scale = max(float(a64.abs().max()), 1e-6)
+        worst = float((a64 - b64).abs().max()) / scale
+        if worst > TOLERANCE.get(a.dtype, 2e-4):
+            return f"output {index} differs by {worst:.2g} of its largest value"
+    return None
+
+
+def verify(model: nn.Module, structure: Structure, keep: Array, surgery: Surgery, inputs: Any) -> None:
+    """Raises: StructureError when the shrunk network would compute something else than the masked one."""
+    try:
+        expected = run(masked_copy(model, structure, keep), inputs)
+        got = run(cut_copy(model, surgery), inputs)
+        why = difference(expected, got)
+    except StructureError:
+        raise
+    except Exception as error:
+        why = f"the shrunk network does not run ({type(error).__name__}: {error})"
+    if why is not None:
+        raise StructureError(
+            f"shrinking {type(model).__name__} would change what it computes: {why}. The model is unchanged. "
+            "Trace it again on the same example inputs; if this remains, exclude the layers named by "
+            "`inspect` around the operators it lists"
+        )
