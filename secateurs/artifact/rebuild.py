@@ -35,7 +35,7 @@ def rebuild(
     """
     try:
         inputs, nodes, output = program["inputs"], program["nodes"], program["output"]
-        root = _root(tensors, entries, tied)
+        root = _root(tensors, entries)
         graph = fx.Graph()
         leaves: dict[int, fx.Node] = {}
         for name, tree in inputs:
@@ -47,7 +47,7 @@ def rebuild(
         graph.lint()
     except (TypeError, KeyError, ValueError, IndexError, AttributeError, RuntimeError, RecursionError) as error:
         raise ArtifactError(f"the saved program is not valid: {type(error).__name__}: {error}") from error
-    return fx.GraphModule(root, graph, class_name="Program").eval()
+    return _named(fx.GraphModule(root, graph, class_name="Program"), entries, tied).eval()
 
 
 def _node(
@@ -102,26 +102,16 @@ def _unpack(graph: fx.Graph, node: fx.Node, tree: dict[str, Any], leaves: dict[i
         raise ArtifactError(f"a saved program's input is {str(kind)[:80]!r}, which means nothing")
 
 
-def _root(tensors: dict[str, Tensor], entries: dict[str, TensorEntry], tied: dict[str, str]) -> nn.Module:
+def _root(tensors: dict[str, Tensor], entries: dict[str, TensorEntry]) -> nn.Module:
     """Empty modules that hold the tensors under the names they had."""
     root = nn.Module()
-    held: dict[str, Any] = {}
     for name, tensor in tensors.items():
         entry = entries[name]
-        if entry.role == "parameter":
-            value = nn.Parameter(tensor, requires_grad=entry.requires_grad)
-        else:
-            value = tensor  # type: ignore[assignment]
-        held[name] = value
-        _attach(root, name, value, entry)
-    for alias, name in tied.items():
-        if name not in held:
-            raise ArtifactError(f"the saved network ties {alias!r} to {name!r}, which is not stored")
-        _attach(root, alias, held[name], entries[name])
+        _attach(root, name, nn.Parameter(tensor, entry.requires_grad) if entry.role == "parameter" else tensor)
     return root
 
 
-def _attach(root: nn.Module, name: str, value: Tensor, entry: TensorEntry) -> None:
+def _attach(root: nn.Module, name: str, value: Tensor) -> None:
     if not _ATTRIBUTE.fullmatch(name) or "__" in name:
         raise ArtifactError(f"a saved tensor is called {name[:80]!r}, which is not a usable name")
     module = root
@@ -133,6 +123,18 @@ def _attach(root: nn.Module, name: str, value: Tensor, entry: TensorEntry) -> No
     if isinstance(value, nn.Parameter):
         module.register_parameter(key, value)
     else:
-        module.register_buffer(key, value, persistent=entry.persistent)
+        module.register_buffer(key, value)
 
 
+def _named(module: fx.GraphModule, entries: dict[str, TensorEntry], tied: dict[str, str]) -> fx.GraphModule:
+    """What ``GraphModule`` does not take over: second names, and which buffers are not part of the state."""
+    held = dict(module.named_parameters()) | dict(module.named_buffers())
+    for alias, name in tied.items():
+        if name not in held:
+            raise ArtifactError(f"the saved network ties {alias[:80]!r} to {name[:80]!r}, which is not stored")
+        _attach(module, alias, held[name])
+    for name in held:
+        if not entries[name].persistent:
+            path, _, key = name.rpartition(".")
+            module.get_submodule(path)._non_persistent_buffers_set.add(key)
+    return module

@@ -248,10 +248,10 @@ def _same_offset(
     tiled = np.tile(columns.data, (1, groups))
     if transposed:
         ledger.unite(x.ids, rows.ids)
-        ledger.consumers.append(Consumer(x.ids, (x.data, rows.data)))
+        ledger.consume(x.ids, x.data, rows.data)
         return tiled, rows.ids.reshape(groups, -1)[0]
     ledger.unite(x.ids, tiled[0])
-    ledger.consumers.append(Consumer(x.ids, (x.data, tiled)))
+    ledger.consume(x.ids, x.data, tiled)
     return rows.data, columns.ids
 
 
