@@ -106,13 +106,26 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def answer(model: nn.Module, inputs: Any) -> list[Tensor]:
-    """The output's tensors on these inputs, in eval mode, at a fixed seed; random state restored."""
+    """The output's tensors on these inputs, in eval mode, at a fixed seed; random state and buffers restored."""
     device = device_of(model)
     args, kwargs = moved(inputs, device)
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), evaluating(model):
+    with torch.random.fork_rng(devices=devices), evaluating(model), unwritten(model):
         torch.manual_seed(0)
         return tensors_in(model(*args, **kwargs))
+
+
+@contextlib.contextmanager
+def unwritten(model: nn.Module) -> Iterator[None]:
+    """Buffers that the model writes into inside (counters, caches) have their former content afterwards."""
+    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, content in before:
+                if buffer.shape == content.shape:
+                    buffer.copy_(content)
 
 
 def difference(found: list[Tensor], wanted: list[Tensor]) -> tuple[float, float]:

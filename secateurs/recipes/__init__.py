@@ -5,7 +5,7 @@ from .equilibrium import Equilibrium
 from .finish import versions
 from .flagship import EquilibriumOptions, EquilibriumRun
 from .oneshot import OneShotOptions, OneShotRun
-from .options import TrainOptions
+from .options import TrainOptions, read_options
 from .prune import prune
 from .pruning import Pruning
 from .registry import METHODS, Method, find_method
@@ -27,5 +27,6 @@ __all__ = [
     "find_method",
     "inspect_model",
     "prune",
+    "read_options",
     "versions",
 ]

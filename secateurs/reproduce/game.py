@@ -13,7 +13,6 @@ PyTorch's default initialisation, batch 128, 20 epochs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -22,17 +21,10 @@ import torch
 
 from ..dynamics import Utility
 from ..partition import players
-from ..recipes import (
-    METHODS,
-    Equilibrium,
-    EquilibriumOptions,
-    OneShotOptions,
-    TrainOptions,
-)
-from ..spec import Budget
-from ..training import Trainer, evaluate
-from ..zoo import Data, build_model, load_data
+from ..recipes import Equilibrium
+from ..training import evaluate
 from .cells import Cell, Result, run_cells
+from .experiments import run_method, run_scratch, setup, trainer_of
 from .page import Page, Section, percent, spread
 
 CONFIGURATIONS: dict[str, dict[str, float]] = {
@@ -63,41 +55,24 @@ PUBLISHED = (  # REFERENCES: neuron-level MNIST, hidden neurons kept, error %
 WIDE_SIZES = (347, 252, 215)
 
 
-@lru_cache(maxsize=2)
-def _data(spec: str, seed: int, limit: int | None) -> Data:
-    return load_data(spec, seed=seed, limit=limit)
-
-
-def _setup(data: str, model: str, seed: int, limit: int | None) -> tuple[Data, torch.nn.Module]:
-    loaded = _data(data, seed, limit)
-    return loaded, build_model(model, classes=loaded.classes, input_shape=loaded.input_shape, seed=seed)
-
-
-def _accuracy(model: torch.nn.Module, data: Data) -> float:
-    return evaluate(model, data.test).accuracy
-
-
 def fixed_prices(
     *, data: str, epochs: int, limit: int | None, configuration: str, variant: str, seed: int
 ) -> Result:
     """One of Table 1's configurations in one of the three readings."""
-    loaded, model = _setup(data, MODEL, seed, limit)
+    loaded, model = setup(data, MODEL, seed, limit)
     how = VARIANTS[variant]
     utility = Utility(**CONFIGURATIONS[configuration], benefit=how["benefit"])  # type: ignore[arg-type]
     found = players(model, loaded.example_inputs(2))
     game = Equilibrium(found, utility=utility, rate=1e-3, gauge=how["gauge"])  # type: ignore[arg-type]
     optimizer = game.wrap(torch.optim.Adam(model.parameters(), lr=1e-3))
-    trainer = Trainer(
-        model, loaded, batch_size=128, seed=seed, epochs=epochs, optimizer=optimizer, progress=False, evaluate_every=0
-    )
-    trainer.run()
+    trainer_of(model, loaded, epochs, seed, batch_size=128, optimizer=optimizer).run()
     s = optimizer.s
-    gated = _accuracy(model, loaded)
+    gated = evaluate(model, loaded.test).accuracy
     alive = int((s >= 0.01).sum())
     small = optimizer.harvest()
     return {
         "gated": gated,
-        "removed": _accuracy(small, loaded),
+        "removed": evaluate(small, loaded.test).accuracy,
         "sparsity": 1 - alive / found.count,
         "mean_s": float(s.mean()),
         "widths": [int(optimizer.kept[x.start : x.stop].sum()) for x in found.layers],
@@ -106,63 +81,7 @@ def fixed_prices(
     }
 
 
-def method(
-    *, data: str, epochs: int, limit: int | None, model: str, keep: int, name: str, seed: int
-) -> Result:
-    """A method at ``keep`` neurons; the record's numbers that the page needs."""
-    loaded, net = _setup(data, model, seed, limit)
-    row = METHODS[name]
-    options = EquilibriumOptions(minimum=4) if name == "equilibrium" else OneShotOptions(minimum=4)
-    found = players(net, loaded.example_inputs(2)).limit(options.minimum)
-    total = epochs * (len(loaded.train) // 128)
-    run = row.run(found, Budget(groups=keep), options, total, None)  # type: ignore[call-arg]
-    trainer = Trainer(
-        net,
-        loaded,
-        batch_size=128,
-        seed=seed,
-        epochs=epochs,
-        optimizer=run.optimizer,
-        callbacks=[run],
-        lr=run.rate,
-        progress=False,
-        evaluate_every=0,
-    )
-    trainer.run()
-    assert run.outcome is not None
-    kept = run.outcome["kept"]
-    return {
-        "removed": _accuracy(net, loaded),
-        "widths": [int(kept[x.start : x.stop].sum()) for x in run.original],
-        "seconds": sum(trainer.seconds.values()),
-    }
-
-
-def scratch(
-    *, data: str, epochs: int, limit: int | None, widths: Sequence[int], lr: float, seed: int
-) -> Result:
-    """A network of the given hidden widths from scratch, for the same number of steps."""
-    loaded = _data(data, seed, limit)
-    torch.manual_seed(seed)
-    sizes = [int(torch.tensor(loaded.input_shape).prod()), *widths, loaded.classes]
-    parts: list[torch.nn.Module] = [torch.nn.Flatten()]
-    for a, b in zip(sizes, sizes[1:]):
-        parts += [torch.nn.Linear(a, b), torch.nn.ReLU()]
-    net = torch.nn.Sequential(*parts[:-1])
-    options = TrainOptions(lr=lr)
-    trainer = Trainer(
-        net, loaded, batch_size=128, seed=seed, epochs=epochs, optimizer=options.make(net), progress=False, evaluate_every=0
-    )
-    trainer.lr = options.dense_rate(trainer.total_steps)
-    trainer.run()
-    return {
-        "validation": evaluate(net, loaded.validation).accuracy,
-        "removed": _accuracy(net, loaded),
-        "seconds": sum(trainer.seconds.values()),
-    }
-
-
-KINDS = {"fixed_prices": fixed_prices, "method": method, "scratch": scratch}
+KINDS = {"fixed_prices": fixed_prices, "method": run_method, "scratch": run_scratch}
 SCRATCH_RATES = (5e-3, 1e-2)
 
 
@@ -185,10 +104,16 @@ def reproduce_game(
         results = run_cells(cells, KINDS, cache, **options)
         return [results[i * count : (i + 1) * count] for i in range(len(settings))]
 
-    market_settings = [{"model": MODEL, "keep": k, "name": n} for k in SIZES for n in ("equilibrium", "taylor", "magnitude", "random")]
+    market_settings = [
+        {"model": MODEL, "budget": {"groups": k}, "name": n, "options": {"minimum": 4}}
+        for k in SIZES
+        for n in ("equilibrium", "taylor", "magnitude", "random")
+    ]
     market = over_seeds("method", market_settings)
     controls = _controls(market_settings, market, common, count, options, cache)
-    wide_settings = [{"model": WIDE_MODEL, "keep": k, "name": "equilibrium"} for k in WIDE_SIZES]
+    wide_settings = [
+        {"model": WIDE_MODEL, "budget": {"groups": k}, "name": "equilibrium", "options": {"minimum": 4}} for k in WIDE_SIZES
+    ]
     wide = over_seeds("method", wide_settings)
     fixed_settings = [{"configuration": c, "variant": v} for v in VARIANTS for c in CONFIGURATIONS]
     fixed = over_seeds("fixed_prices", fixed_settings)
@@ -219,13 +144,13 @@ def _controls(
         if setting["name"] != "equilibrium":
             continue
         cells = [
-            Cell("scratch", {**common, "widths": r["widths"], "lr": lr}, seed)
+            Cell("scratch", {**common, "model": MODEL, "widths": r["widths"], "lr": lr}, seed)
             for seed, r in zip(range(count), results)
             for lr in SCRATCH_RATES
         ]
         found = run_cells(cells, KINDS, cache, **options)
         pairs = [found[i : i + len(SCRATCH_RATES)] for i in range(0, len(found), len(SCRATCH_RATES))]
-        out[setting["keep"]] = [max(pair, key=lambda r: r["validation"]) for pair in pairs]
+        out[setting["budget"]["groups"]] = [max(pair, key=lambda r: r["validation"]) for pair in pairs]
     return out
 
 
@@ -281,7 +206,7 @@ def _market_section(
     settings: Sequence[dict[str, Any]], results: Sequence[Sequence[Result]], controls: dict[int, list[Result]]
 ) -> Section:
     rows = []
-    by = {(s["keep"], s["name"]): r for s, r in zip(settings, results)}
+    by = {(s["budget"]["groups"], s["name"]): r for s, r in zip(settings, results)}
     for keep, (row, target) in SIZES.items():
         ours = by[keep, "equilibrium"]
         reached = 100 * mean(r["removed"] for r in ours)
@@ -312,7 +237,7 @@ def _published_section(settings: Sequence[dict[str, Any]], results: Sequence[Seq
     for setting, found in zip(settings, results):
         shapes = "; ".join("784-" + "-".join(map(str, r["widths"])) for r in found[:2])
         rows.append(
-            ["market", shapes, f"{setting['keep']}", spread([1 - r["removed"] for r in found]), percent_note(found)]
+            ["market", shapes, f"{setting['budget']['groups']}", spread([1 - r["removed"] for r in found]), percent_note(found)]
         )
     columns = ["method", "kept", "hidden neurons", "error %", ""]
     note = (

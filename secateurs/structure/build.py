@@ -131,6 +131,7 @@ def _number(
         head = bool(classes.head[group[0]])
         producer = int(np.searchsorted(ends, time[group[0]], side="right"))
         name = paths[producer] if producer < len(paths) else axes[0].tensor
+        name = _holder(ledger, producer, name)
         name = (_attention_of(name, axes) if head else name) or "model"
         names[name] = names.get(name, 0) + 1
         if names[name] > 1:
@@ -153,6 +154,18 @@ def _times(ledger: Ledger, classes: Classes) -> tuple[Array, list[str]]:
     late = time == np.iinfo(np.int64).max
     time[late] = clock + np.arange(ledger.size)[late]
     return time, paths
+
+
+def _holder(ledger: Ledger, producer: int, path: str) -> str:
+    """The layer whose weight produces: the running module, or the weight's own when code borrows it."""
+    if producer >= len(ledger.producers):
+        return path
+    first = int(ledger.producers[producer][1].ravel()[0])
+    tensor = next((a.tensor for a in ledger.axes if a.start <= first < a.start + a.size), path)
+    own, _, leaf = tensor.rpartition(".")
+    if path and (own == path or own.startswith(path + ".")):
+        return path
+    return own if leaf == "weight" else tensor
 
 
 def _attention_of(path: str, axes: list[Axis]) -> str:

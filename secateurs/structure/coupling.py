@@ -140,6 +140,9 @@ class Classes:
     # -- silence -------------------------------------------------------------------------------------
     def _silence(self) -> tuple[Array, Array]:
         """Pick, for every place that sums over a class, slices that silence it; fix what has none."""
+        self.forbidden = np.zeros(self.ledger.size, dtype=bool)
+        for nodes_ in self.ledger.forbidden:
+            self.forbidden[nodes_[nodes_ >= 0]] = True
         roots: list[Array] = [np.empty(0, dtype=np.int64)]
         nodes: list[Array] = [np.empty(0, dtype=np.int64)]
         for consumer in self.ledger.consumers:
@@ -187,7 +190,8 @@ class Classes:
         valid = data[1].ravel() == 0
         for column in columns:
             own = np.where(column >= 0, self.root[np.maximum(column, 0)], root) == root
-            valid = valid & own
+            hazard = (column >= 0) & self.forbidden[np.maximum(column, 0)]
+            valid = valid & own & ~hazard
         return valid, columns, np.ones_like(valid)
 
 

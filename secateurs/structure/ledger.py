@@ -91,6 +91,7 @@ class Ledger:
     products: list[Product] = field(default_factory=list)
     sizes: list[Size] = field(default_factory=list)
     heads: list[Array] = field(default_factory=list)
+    forbidden: list[Array] = field(default_factory=list)
     producers: list[tuple[str, Array]] = field(default_factory=list)
     unknown: dict[str, str] = field(default_factory=dict)
     # Dataflow between operators: what a dead one computes binds shapes, but no values.

@@ -9,7 +9,9 @@ otherwise the family is fixed with that reason.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -53,11 +55,23 @@ def fake_shapes(model: nn.Module, surgery: Surgery, inputs: Any) -> list[Any]:
     refit(copy, surgery)
     copy.eval()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_quiet())
         stack.enter_context(random_kept(inputs))
         stack.enter_context(no_fastpath())
         stack.enter_context(torch.no_grad())
         stack.enter_context(mode)
         return [(tuple(t.shape), t.dtype) for t in tensors_in(call(copy, fake_inputs(mode, inputs)))]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """A failing trial is an answer, not an error to log."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = disabled
 
 
 def failing(model: nn.Module, structure: Structure, inputs: Any, seconds: float) -> list[int]:

@@ -52,7 +52,7 @@ def _heads(call: Call, label: Label, keep_width: bool) -> Label:
             call.ledger.heads.append(block.ids)
             blocks.append(block)
         elif len(inside) < len(block.dims):
-            ids = call.tie_heads(block, inside)
+            ids = call.tie_part(block, inside, head=True)
             blocks.append(Block(tuple(d for d in block.dims if d not in inside), make_data(ids, loud=True)))
         elif not (keep_width and block.dims == (rank - 1,)):
             call.freeze(block.ids, "attention's scale depends on the width within a head")

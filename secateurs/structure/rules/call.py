@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..labels import Array, Block, Label, both, either, hush, louden
+from ..labels import Array, Block, Label, both, either, hush, louden, make_data
 from ..ledger import Ledger, Partial, Product, Size, Split
 
 Result = Label | None | Sequence[Label | None]
@@ -101,14 +101,36 @@ class Call:
     def product(self, coefficient: float, axes: Sequence[Array]) -> None:
         self.ledger.products.append(Product(float(coefficient), tuple(a.ravel() for a in axes)))
 
-    def tie_heads(self, block: Block, dims: Sequence[int]) -> Array:
+    def tie_part(self, block: Block, dims: Sequence[int], head: bool = False) -> Array:
         """Part of a joint block is summed or normalised over: what remains lives or dies whole.
 
-        Returns the ids over the remaining dimensions.
+        Returns the ids over the remaining dimensions; ``head`` says that these are attention heads.
         """
         ids = self.ledger.tie(block.ids, [block.dims.index(d) for d in dims])
-        self.ledger.heads.append(ids)
+        if head:
+            self.ledger.heads.append(ids)
         return ids
+
+    def passing(self, label: Label, dims: Sequence[int], reason: str) -> Label:
+        """Only ``dims`` can be cut here: blocks elsewhere freeze, joint ones are cut along ``dims`` only."""
+        blocks = []
+        for block in label.blocks:
+            outside = [d for d in block.dims if d not in dims]
+            if not outside:
+                blocks.append(block)
+            elif len(outside) == len(block.dims):
+                self.freeze(block.ids, reason)
+            else:
+                kept = tuple(d for d in block.dims if d in dims)
+                blocks.append(Block(kept, make_data(self.tie_part(block, outside), loud=True)))
+        free = frozenset(d for d in label.free if d in dims)
+        return Label(label.shape, tuple(blocks), free, label.zero)
+
+    def forbid(self, label: Label) -> None:
+        """Zeroing what silences this would divide by zero: its silencers must not be used."""
+        for block in label.blocks:
+            if len(block.data) > 2:
+                self.ledger.forbidden.append(block.data[2:][:, block.data[1] == 0])
 
     # -- alignment -----------------------------------------------------------------------------------
     def align(

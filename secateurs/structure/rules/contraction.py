@@ -46,7 +46,7 @@ def contract(
                 _consume(call, block, names, other, other_letters, first=label is left)
             else:
                 kept = tuple(d for d in block.dims if d not in summed)
-                blocks.append(Block(kept, make_data(call.tie_heads(block, summed), loud=True)))
+                blocks.append(Block(kept, make_data(call.tie_part(block, summed, head=bool({letters[d] for d in kept} & set(other_letters))), loud=True)))
                 _fix_beside(call, [letters[d] for d in summed], other, other_letters)
         reduced.append(_spread(Label(label.shape, tuple(blocks), label.free, label.zero), letters, out, sizes))
     _tie_batches(call, reduced)
@@ -60,7 +60,7 @@ def _tie_batches(call: Call, reduced: list[Label]) -> None:
             inner = [b for b in other.blocks if set(b.dims) < set(block.dims)]
             if inner:
                 rest = [d for d in block.dims if d not in inner[0].dims]
-                call.ledger.unite(call.tie_heads(block, rest), inner[0].ids)
+                call.ledger.unite(call.tie_part(block, rest, head=True), inner[0].ids)
 
 
 def _spread(label: Label, letters: str, out: str, sizes: dict[str, int]) -> Label:
@@ -174,10 +174,8 @@ def _pair(call: Call, *names: str) -> tuple[Label, Label]:
 def convolution(call: Call) -> Label:
     x, weight = _pair(call, "input", "weight")
     transposed, groups = bool(call["transposed"]), int(call["groups"])
-    for block in (*_beyond(x), *_beyond(weight)):
-        call.freeze(block.ids, "runs along a convolution's window")
-    x, weight = _channels(x), _channels(weight)
-    area = math.prod(call.tensors[1].shape[2:]) * math.prod(call.tensors[0].shape[2:] if transposed else call.shape()[2:])
+    area = math.prod(weight.shape[2:]) * math.prod(x.shape[2:] if transposed else call.shape()[2:])
+    x, weight = (_channels(call, label) for label in (x, weight))
     if groups == 1:
         product = contract(call, x, weight, "ni", "io" if transposed else "oi", "no", scale=area)
     else:
@@ -189,13 +187,9 @@ def convolution(call: Call) -> Label:
     return call.align([full, bias], call.shape())
 
 
-def _beyond(label: Label) -> list[Block]:
-    return [b for b in label.blocks if any(d > 1 for d in b.dims)]
-
-
-def _channels(label: Label) -> Label:
-    free = frozenset(d for d in label.free if d < 2)
-    return Label(label.shape[:2], label.only((0, 1)), free, label.zero)
+def _channels(call: Call, label: Label) -> Label:
+    label = call.passing(label, [0, 1], "runs along a convolution's window")
+    return Label(label.shape[:2], label.blocks, label.free, label.zero)
 
 
 def _grouped(call: Call, x: Label, weight: Label, groups: int, transposed: bool, area: int) -> Label:

@@ -39,10 +39,7 @@ def batch_norm(call: Call) -> list[Label | None]:
     x = call.label("input")
     assert x is not None
     rank = len(x.shape)
-    blocks = [b for b in x.blocks if set(b.dims) - {1} and 1 not in b.dims]
-    for block in blocks:
-        call.freeze(block.ids, f"batch norm: {STATISTICS}")
-    x = Label(x.shape, tuple(b for b in x.blocks if b not in blocks), x.free)
+    x = call.passing(x, [1], f"batch norm: {STATISTICS}")
     scales = [channelwise(call.label(n), rank) for n in ("weight", "bias")]
     stats = [channelwise(call.label(n), rank) for n in ("running_mean", "running_var")]
     out = affine(call, x, scales, stats)
@@ -95,6 +92,7 @@ def weight_norm(call: Call) -> list[Label | None]:
     """w = g·v/‖v‖ along every dimension but ``dim``: v's other axes keep their size."""
     v, g = call.label("v"), call.label("g")
     assert v is not None and g is not None
+    call.forbid(v)
     dim = int(call["dim"] or 0) % len(v.shape)
     keep = []
     for block in v.blocks:

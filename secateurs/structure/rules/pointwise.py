@@ -24,6 +24,7 @@ LOSES_ZERO = (
     "hardsigmoid logit digamma lgamma logical_not bitwise_not isnan isinf isfinite signbit i0 sinc threshold "
     "_prelu_kernel_backward bernoulli normal uniform random exponential"
 ).split()
+SINGULAR = "log log2 log10 reciprocal rsqrt logit digamma lgamma".split()
 SUMS = "add sub rsub maximum minimum fmax fmin hypot lerp copysign".split()
 PRODUCTS = "mul".split()
 COMPARES = (
@@ -40,6 +41,8 @@ def keeps_zero(call: Call) -> Label:
 @register(*LOSES_ZERO)
 def loses_zero(call: Call) -> Label | list[Label | None]:
     label = call.align(call.tensors[:1], call.tensors[0].shape, "never")
+    if call.name in SINGULAR:
+        call.forbid(call.tensors[0])
     return [label, None] if isinstance(call.out, (tuple, list)) else label
 
 
@@ -63,7 +66,9 @@ def products(call: Call) -> Label:
 
 @register("div", "true_divide")
 def div(call: Call) -> Label:
-    numerator = call.label("self")
+    numerator, denominator = call.label("self"), call.label("other")
+    if denominator is not None:
+        call.forbid(denominator)
     return call.align(call.tensors, call.shape(), "all", over=[0] if numerator is not None else [])
 
 
@@ -72,6 +77,9 @@ def compares(call: Call) -> Label:
     exponent = call["exponent"]
     if call.name == "pow" and isinstance(exponent, (int, float)) and exponent > 0:
         return call.align(call.tensors, call.shape(), "all")
+    if call.name in ("pow", "xlogy", "floor_divide", "remainder", "fmod"):
+        for tensor in call.tensors:
+            call.forbid(tensor)
     return call.align(call.tensors, call.shape(), "never")
 
 
@@ -88,6 +96,7 @@ def addcmul(call: Call) -> Label:
     if call.name == "addcmul":
         product = call.align([first, second], call.shape(), "any")
     else:
+        call.forbid(second)
         product = call.align([first, second], call.shape(), "all", over=[0])
     return call.align([start, product], call.shape(), "all")
 

@@ -12,11 +12,8 @@ def spatial(call: Call) -> Label | list[Label | None]:
     """Batch and channel dimensions keep their labels; labelled positions freeze."""
     x = call.tensors[0]
     lead = len(x.shape) - _window(call.name)
-    for block in x.blocks:
-        if max(block.dims) >= lead:
-            call.freeze(block.ids, "a window runs along this axis")
-    kept = x.only(range(lead))
-    free = frozenset(d for d in x.free if d < lead)
+    passed = call.passing(x, range(lead), "a window runs along this axis")
+    kept, free = passed.blocks, passed.free
     if isinstance(call.out, (tuple, list)):
         shapes = [tuple(o.shape) for o in call.out]
         return [Label(s, kept if i == 0 else _loud(kept), free) for i, s in enumerate(shapes)]

@@ -25,7 +25,7 @@ def settle(call: Call, label: Label, dims: Sequence[int], reason: str) -> Label:
         if len(inside) == len(block.dims):
             call.ledger.freeze_value(block.ids, f"{reason} (in {call.where})")
         elif inside:
-            call.tie_heads(block, inside)
+            call.tie_part(block, inside)
     return label
 
 

@@ -1,0 +1,125 @@
+"""Single experiments that grids are made of: a method at a budget, and the same shape from scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..measure import count_macs, count_params
+from ..partition import players
+from ..recipes import TrainOptions, find_method, read_options
+from ..spec import Budget
+from ..structure import shrink
+from ..training import Trainer, evaluate
+from ..zoo import Data, build_model, load_data
+from .cells import Result
+
+
+@lru_cache(maxsize=2)
+def dataset(spec: str, seed: int, limit: int | None) -> Data:
+    """A data set, kept for the next cell that asks for the same."""
+    return load_data(spec, seed=seed, limit=limit)
+
+
+def setup(data: str, model: str, seed: int, limit: int | None) -> tuple[Data, nn.Module]:
+    """The data and a fresh model for them."""
+    loaded = dataset(data, seed, limit)
+    return loaded, build_model(model, classes=loaded.classes, input_shape=loaded.input_shape, seed=seed)
+
+
+def trainer_of(net: nn.Module, data: Data, epochs: int, seed: int, **settings: Any) -> Trainer:
+    """A trainer without checkpoints, evaluations or a progress bar."""
+    return Trainer(net, data, seed=seed, epochs=epochs, progress=False, evaluate_every=0, **settings)
+
+
+def measured(net: nn.Module, data: Data, trainer: Trainer) -> Result:
+    """What every experiment reports of its final network."""
+    return {
+        "validation": evaluate(net, data.validation).accuracy,
+        "removed": evaluate(net, data.test).accuracy,
+        "params": count_params(net),
+        "macs": count_macs(net, data.example_inputs(1)),
+        "seconds": sum(trainer.seconds.values()),
+    }
+
+
+def run_method(
+    *,
+    data: str,
+    model: str,
+    budget: Mapping[str, float],
+    name: str,
+    epochs: int,
+    seed: int,
+    limit: int | None = None,
+    batch_size: int = 128,
+    mixed_precision: str = "no",
+    options: Mapping[str, Any] | None = None,
+) -> Result:
+    """A method to a budget; accuracy after removal and recovery, and the widths it found."""
+    loaded, net = setup(data, model, seed, limit)
+    row = find_method(name)
+    given = read_options(row.options, name, options or {})
+    found = players(net, loaded.example_inputs(2)).limit(given.minimum)
+    total = epochs * (len(loaded.train) // batch_size)
+    run = row.run(found, Budget(**budget), given, total, None)  # type: ignore[call-arg]
+    trainer = trainer_of(
+        net,
+        loaded,
+        epochs,
+        seed,
+        batch_size=batch_size,
+        mixed_precision=mixed_precision,
+        optimizer=run.optimizer,
+        callbacks=[run],
+        lr=run.rate,
+    )
+    trainer.run()
+    return {"widths": [row.kept for row in run.layer_rows()], **measured(net, loaded, trainer)}
+
+
+def run_scratch(
+    *,
+    data: str,
+    model: str,
+    widths: Sequence[int],
+    lr: float,
+    epochs: int,
+    seed: int,
+    limit: int | None = None,
+    batch_size: int = 128,
+    mixed_precision: str = "no",
+    options: Mapping[str, Any] | None = None,
+) -> Result:
+    """A network of the same shape from scratch, for the same number of steps, on a cosine schedule peaking at ``lr``."""
+    loaded, net = setup(data, model, seed + 1000, limit)
+    net = narrow(net, loaded, widths)
+    given = TrainOptions(**{**(options or {}), "lr": lr})
+    trainer = trainer_of(
+        net, loaded, epochs, seed, batch_size=batch_size, mixed_precision=mixed_precision, optimizer=given.make(net)
+    )
+    trainer.lr = given.dense_rate(trainer.total_steps)
+    trainer.run()
+    return measured(net, loaded, trainer)
+
+
+def narrow(net: nn.Module, data: Data, widths: Sequence[int]) -> nn.Module:
+    """A freshly initialised network at other widths: a fresh one cut, its weights rescaled to the smaller fan-in."""
+    found = players(net, data.example_inputs(2))
+    keep = torch.zeros(found.count, dtype=torch.bool)
+    for layer, width in zip(found.layers, widths):
+        keep[layer.start : layer.start + width] = True
+    before = {n: p[0].numel() for n, p in net.named_parameters() if p.dim() >= 2}
+    small = shrink(net, found.structure, found.atom_mask(keep), check=False).model
+    with torch.no_grad():
+        for name, parameter in small.named_parameters():
+            if name in before:
+                parameter.mul_((before[name] / parameter[0].numel()) ** 0.5)
+    return small
+
+
+__all__ = ["dataset", "measured", "narrow", "run_method", "run_scratch", "setup", "trainer_of"]
