@@ -26,7 +26,7 @@ steps = 1500
 # -- these two lines --------------------------------------------------------------------------------------
 players = secateurs.players(model, x[:2], granularity="channel")
 optimizer = secateurs.Equilibrium(
-    players, budget=Budget(macs=0.10), market=MarketSettings(warmup=150, horizon=900)
+    players, budget=Budget(macs=0.2), market=MarketSettings(warmup=150, horizon=600)
 ).wrap(optimizer)
 # ---------------------------------------------------------------------------------------------------------
 

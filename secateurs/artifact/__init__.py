@@ -1,4 +1,4 @@
-"""A pruned network as a folder: tensors in safetensors, everything else in JSON, nothing that runs by being read."""
+"""A pruned network as a folder: tensors in safetensors, the rest in JSON, nothing that runs by being read."""
 
 from __future__ import annotations
 

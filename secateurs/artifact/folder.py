@@ -53,13 +53,13 @@ def _check_replaceable(folder: Path) -> None:
     foreign = sorted(held - {MANIFEST, WEIGHTS, PROGRAM})
     if foreign:
         raise ArtifactError(
-            f"{str(folder)!r} holds {', '.join(foreign[:3])}, which is not part of an artifact and would be lost; "
-            "save into a new or empty folder"
+            f"{str(folder)!r} holds {', '.join(foreign[:3])}, which is not part of an artifact and would be "
+            "lost; save into a new or empty folder"
         )
     try:
         read_manifest(folder)
     except ArtifactError as error:
-        raise ArtifactError(f"will not replace the folder: {error}; save into another, or remove it first") from error
+        raise ArtifactError(f"not replaced: {error}; save into another folder, or remove this one") from error
 
 
 def _swap(part: Path, folder: Path) -> None:
@@ -93,4 +93,5 @@ def _umask() -> int:
 
 
 def _unwritable(folder: Path, error: OSError) -> RunError:
-    return RunError(f"cannot write {str(folder)!r}: {error.strerror or error}; choose another folder or fix permissions")
+    said = error.strerror or error
+    return RunError(f"cannot write {str(folder)!r}: {said}; choose another folder or fix its permissions")

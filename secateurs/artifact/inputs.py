@@ -106,7 +106,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def answer(model: nn.Module, inputs: Any) -> list[Tensor]:
-    """The output's tensors on these inputs, in eval mode, at a fixed seed; random state and buffers restored."""
+    """The output's tensors, in eval mode and at a fixed seed; random state and buffers are restored."""
     device = device_of(model)
     args, kwargs = moved(inputs, device)
     devices = [device] if device.type == "cuda" else []

@@ -26,8 +26,8 @@ def load(
     """Load a network that :func:`save` wrote, in eval mode.
 
     Nothing is unpickled. A network saved with ``zoo:NAME`` runs this library's code only; one saved with
-    ``file.py:factory`` runs that file, if it lies where it was and has not changed; one saved without a factory
-    comes back as a graph of torch's operators and runs no other code.
+    ``file.py:factory`` runs that file, if it lies where it was and has not changed (what it imports is not
+    checked); one saved without a factory comes back as a graph of torch's operators and runs no other code.
 
     Args:
         folder: of the artifact.
@@ -35,12 +35,10 @@ def load(
         trust_changed_factory: run the recorded file although it has changed since.
         device: where the network is put.
     Raises:
-        ArtifactError: missing, damaged, foreign or newer than this library; a factory that vanished, changed or
-            builds another network. The message names the path and the remedy.
+        ArtifactError: missing, damaged, foreign or newer than this library; a factory that vanished, changed
+            or builds another network. The message names the path and the remedy.
     """
-    return load_with(
-        Path(folder), factory=factory, trust_changed=trust_changed_factory, device=torch.device(device)
-    )
+    return load_with(Path(folder), factory=factory, trust_changed=trust_changed_factory, device=device)
 
 
 def load_with(
@@ -49,9 +47,10 @@ def load_with(
     named: Path | None = None,
     factory: str | None = None,
     trust_changed: bool = False,
-    device: torch.device = torch.device("cpu"),
+    device: torch.device | str = "cpu",
 ) -> nn.Module:
     """:func:`load`, for a folder that will be called ``named``: relative paths are seen from there."""
+    device = torch.device(device)
     manifest = read_manifest(folder)
     check_files(folder, manifest)
     tensors = tensor_files.read(folder / WEIGHTS, manifest.tensors, device)
@@ -78,10 +77,10 @@ def _from_factory(manifest: Manifest, folder: Path, factory: str | None, trust_c
 
     try:
         replay(model, Surgery.model_validate(manifest.surgery))
-    except (StructureError, ValueError, KeyError, IndexError, AttributeError, TypeError, RuntimeError) as error:
+    except (StructureError, LookupError, ValueError, AttributeError, TypeError, RuntimeError) as error:
         raise ArtifactError(
-            f"{str(folder)!r}: the network of {factory or manifest.factory.spec!r} cannot be cut as recorded: {error}; "
-            "use the factory that it was saved with"
+            f"{str(folder)!r}: the network of {factory or manifest.factory.spec!r} cannot be cut as "
+            f"recorded: {error}; use the factory that it was saved with"
         ) from error
     return model
 

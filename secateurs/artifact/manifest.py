@@ -38,7 +38,7 @@ class FileEntry(Part):
 
 
 class TensorEntry(Part):
-    """One tensor: ``order`` is given where memory is not laid out in the order of the axes (channels last)."""
+    """One tensor; ``order`` where memory is not laid out in the order of the axes (channels last)."""
 
     shape: list[int]
     dtype: str
@@ -57,7 +57,7 @@ class FactoryKwargs(Part):
 
 
 class FactoryEntry(Part):
-    """``spec`` as the user gave it. For ``file.py:factory``: the file's checksum and its place beside the folder."""
+    """``spec`` as the user gave it; for a file also its checksum, and its path relative to the folder."""
 
     spec: str
     kwargs: FactoryKwargs
@@ -107,11 +107,13 @@ def read_manifest(folder: str | Path) -> Manifest:
     path = folder / MANIFEST
     content = _read_json(folder, path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ArtifactError(f"{str(path)!r} is not a Secateurs artifact; give the folder that `secateurs prune` wrote")
+        raise ArtifactError(
+            f"{str(path)!r} is not a Secateurs artifact; give the folder that `secateurs prune` wrote"
+        )
     version = content.get("version")
     if isinstance(version, int) and version > VERSION:
         raise ArtifactError(
-            f"{str(path)!r} has format version {version}, and this version of Secateurs reads up to {VERSION}; "
+            f"{str(path)!r} has format version {version}, and this Secateurs reads up to {VERSION}; "
             "upgrade with: pip install --upgrade secateurs"
         )
     if content.pop("digest", None) != _digest(content):
@@ -121,7 +123,8 @@ def read_manifest(folder: str | Path) -> Manifest:
     except ValidationError as error:
         detail = error.errors()[0]
         where = ".".join(map(str, detail["loc"]))
-        raise ArtifactError(f"{str(path)!r} is not a valid artifact: {where}: {detail['msg']}; {RESAVE}") from error
+        said = f"{where}: {detail['msg']}"
+        raise ArtifactError(f"{str(path)!r} is not a valid artifact: {said}; {RESAVE}") from error
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:
@@ -133,7 +136,8 @@ def check_files(folder: Path, manifest: Manifest) -> None:
     wanted = {WEIGHTS} | ({PROGRAM} if manifest.route == "program" else set())
     if set(manifest.files) != wanted:
         raise ArtifactError(
-            f"{str(folder / MANIFEST)!r} lists the files {sorted(manifest.files)} where {sorted(wanted)} belong; {RESAVE}"
+            f"{str(folder / MANIFEST)!r} lists the files {sorted(manifest.files)} where {sorted(wanted)} "
+            f"belong; {RESAVE}"
         )
     for name, entry in manifest.files.items():
         path = folder / name

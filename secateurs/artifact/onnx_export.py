@@ -20,7 +20,18 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from ..errors import ArtifactError, RunError, require
-from .inputs import answer, as_call, batch_of, batched, device_of, difference, evaluating, moved, resized, tensors_in
+from .inputs import (
+    answer,
+    as_call,
+    batch_of,
+    batched,
+    device_of,
+    difference,
+    evaluating,
+    moved,
+    resized,
+    tensors_in,
+)
 
 _LARGEST = 1_500_000_000  # bytes of weights in one file; protobuf ends at 2 GiB
 
@@ -102,7 +113,9 @@ def _exported(model: nn.Module, example_inputs: Any, path: Path, aside: Path, at
     raise ArtifactError(f"{str(path)!r} was not written: {problems[-1]}")
 
 
-def _write(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]], part: Path, dynamic: bool) -> None:
+def _write(
+    model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]], part: Path, dynamic: bool
+) -> None:
     args, kwargs = moved_call(inputs, model)
     shapes = _shapes(model, args, kwargs) if dynamic else None
     weights = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
@@ -120,7 +133,9 @@ def _write(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]], par
             )
     except Exception as error:  # the exporter raises many unrelated classes
         said = str(error.__cause__ or error).strip().splitlines()
-        raise ArtifactError(f"torch cannot export {type(model).__name__} to ONNX: {said[0] if said else error!r}") from error
+        raise ArtifactError(
+            f"torch cannot export {type(model).__name__} to ONNX: {said[0] if said else error!r}"
+        ) from error
 
 
 def moved_call(inputs: tuple[tuple[Any, ...], dict[str, Any]], model: nn.Module) -> Any:
@@ -147,7 +162,13 @@ def _shapes(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 def _compare(model: nn.Module, example_inputs: Any, part: Path, size: int, atol: float) -> float:
     args, kwargs = resized(example_inputs, size) if size else as_call(example_inputs)
     inputs = kwargs if kwargs else args
-    wanted = answer(model, inputs)
+    try:
+        wanted = answer(model, inputs)
+    except Exception as error:  # whatever the user's own network raises
+        said = str(error).strip().splitlines()[:1]
+        raise ArtifactError(
+            f"{type(model).__name__} itself fails on a batch of {size}: {''.join(said)}"
+        ) from error
     found = _run(part, tensors_in(as_call(inputs)))
     worst, scale = difference(found, wanted)
     if not worst <= atol * scale:
@@ -161,7 +182,7 @@ def _compare(model: nn.Module, example_inputs: Any, part: Path, size: int, atol:
 def _run(part: Path, tensors: list[Tensor]) -> list[Tensor]:
     runtime = require("onnxruntime", "onnx")
     options = runtime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is raised; it need not be printed too
     options.intra_op_num_threads = max(1, torch.get_num_threads())
     try:
         session = runtime.InferenceSession(str(part), options, providers=["CPUExecutionProvider"])
@@ -170,7 +191,9 @@ def _run(part: Path, tensors: list[Tensor]) -> list[Tensor]:
             raise ValueError(f"the file takes {len(names)} inputs and the network {len(tensors)}")
         outputs = session.run(None, {name: t.detach().cpu().numpy() for name, t in zip(names, tensors)})
     except Exception as error:  # ONNX Runtime's classes have no public base
-        raise ArtifactError(f"ONNX Runtime cannot run the exported file: {str(error).splitlines()[0]}") from error
+        raise ArtifactError(
+            f"ONNX Runtime cannot run the exported file: {str(error).splitlines()[0]}"
+        ) from error
     return [torch.as_tensor(output) for output in outputs]
 
 

@@ -1,8 +1,8 @@
 """Which operators a saved program may name, and how values are spelled in JSON.
 
 A program names operators and nothing else: tensor operators of torch's own namespaces, found through the
-dispatcher, and a closed list of integer arithmetic for shapes. An operator that takes a string is refused unless
-the string is a known kind of option (``aten.from_file`` takes a file name, for instance, and may not be named).
+dispatcher, and a closed list of integer arithmetic for shapes. An operator that takes a string is refused
+unless the string is a known kind of option (``aten.from_file`` takes a file name, and may not be named).
 """
 
 from __future__ import annotations
@@ -20,12 +20,46 @@ from ..errors import ArtifactError
 _NAMESPACES = ("aten", "prims")
 _NAME = re.compile(r"([a-z]+)\.([A-Za-z_][A-Za-z_0-9]*)\.([A-Za-z_0-9]+)")
 _STRINGS = frozenset(
-    "UPLO approximate driver equation indexing interpolation mode norm ord p pad_mode padding padding_side reduce "
-    "rounding_mode side".split()
+    [
+        "UPLO",
+        "approximate",
+        "driver",
+        "equation",
+        "indexing",
+        "interpolation",
+        "mode",
+        "norm",
+        "ord",
+        "p",
+        "pad_mode",
+        "padding",
+        "padding_side",
+        "reduce",
+        "rounding_mode",
+        "side",
+    ]
 )
 _SYMBOLIC: dict[str, Callable[..., Any]] = {
     f"py.{name}": getattr(operator, name)
-    for name in "add sub mul truediv floordiv mod pow neg eq ne lt le gt ge and_ or_ getitem".split()
+    for name in [
+        "add",
+        "sub",
+        "mul",
+        "truediv",
+        "floordiv",
+        "mod",
+        "pow",
+        "neg",
+        "eq",
+        "ne",
+        "lt",
+        "le",
+        "gt",
+        "ge",
+        "and_",
+        "or_",
+        "getitem",
+    ]
 }
 _SYMBOLIC |= {f"py.{name}": getattr(math, name) for name in ("ceil", "floor", "trunc")}
 _SYMBOLIC |= {
@@ -48,14 +82,16 @@ IDLE = frozenset(
     }
 )
 _DTYPES = {
-    str(value).removeprefix("torch."): value for value in vars(torch).values() if isinstance(value, torch.dtype)
+    str(value).removeprefix("torch."): value
+    for value in vars(torch).values()
+    if isinstance(value, torch.dtype)
 }
 _LAYOUTS = {"strided": torch.strided}
 _FORMATS = {
     str(value).removeprefix("torch."): value
     for value in (torch.contiguous_format, torch.preserve_format, torch.channels_last, torch.channels_last_3d)
 }
-_CONSTANTS = {"dtype": _DTYPES, "layout": _LAYOUTS, "format": _FORMATS}
+_CONSTANTS: dict[str, dict[str, Any]] = {"dtype": _DTYPES, "layout": _LAYOUTS, "format": _FORMATS}
 _KINDS = {torch.dtype: "dtype", torch.layout: "layout", torch.memory_format: "format"}
 
 
@@ -73,7 +109,9 @@ def spell(target: Any) -> str:
     if (name := _SPELLED.get(target, "")) != "":
         return name
     said = getattr(target, "__name__", str(target))
-    raise ArtifactError(f"the network uses {said!r}, which a saved program cannot hold; save it with a factory instead")
+    raise ArtifactError(
+        f"the network uses {said!r}, which a saved program cannot hold; save it with a factory instead"
+    )
 
 
 def find(name: str) -> Callable[..., Any]:
@@ -93,12 +131,16 @@ def find(name: str) -> Callable[..., Any]:
     packet = getattr(getattr(torch.ops, match[1]), match[2], None)
     found = getattr(packet, match[3], None) if isinstance(packet, torch._ops.OpOverloadPacket) else None
     if not isinstance(found, torch._ops.OpOverload):
-        raise ArtifactError(f"operator {name!r} does not exist in torch {torch.__version__}; load it with a newer one")
+        raise ArtifactError(
+            f"operator {name!r} does not exist in torch {torch.__version__}; load it with a newer one"
+        )
     schema = found._schema
     strings = [argument.name for argument in schema.arguments if "str" in str(argument.type)]
     tensors = any("Tensor" in str(value.type) for value in (*schema.arguments, *schema.returns))
     if not tensors or not schema.returns or not _STRINGS.issuperset(strings):
-        raise ArtifactError(f"operator {name!r} may not be in a saved program: it does more than compute tensors")
+        raise ArtifactError(
+            f"operator {name!r} may not be in a saved program: it does more than compute tensors"
+        )
     return found
 
 
@@ -124,7 +166,8 @@ def encode(value: Any, number: Callable[[torch.fx.Node], int]) -> Any:
     if type(value) in _KINDS:
         return {_KINDS[type(value)]: str(value).removeprefix("torch.")}
     raise ArtifactError(
-        f"the network's program holds a {type(value).__name__} ({value!r}), which JSON cannot; save it with a factory"
+        f"the network's program holds a {type(value).__name__} ({value!r}), which JSON cannot; "
+        "save it with a factory"
     )
 
 
@@ -146,7 +189,11 @@ def decode(value: Any, nodes: list[Any], device: torch.device) -> Any:
             return float(content)
         if kind == "tuple" and isinstance(content, list):
             return tuple(decode(item, nodes, device) for item in content)
-        if kind == "dict" and isinstance(content, list) and all(isinstance(p, list) and len(p) == 2 for p in content):
+        if (
+            kind == "dict"
+            and isinstance(content, list)
+            and all(isinstance(p, list) and len(p) == 2 for p in content)
+        ):
             return {_key(k): decode(v, nodes, device) for k, v in content}
         if kind == "device":
             return device
@@ -157,5 +204,7 @@ def decode(value: Any, nodes: list[Any], device: torch.device) -> Any:
 
 def _key(key: Any) -> str | int:
     if not isinstance(key, (str, int)):
-        raise ArtifactError(f"a saved program holds the dictionary key {str(key)[:80]!r}, which is not a name")
+        raise ArtifactError(
+            f"a saved program holds the dictionary key {str(key)[:80]!r}, which is not a name"
+        )
     return key

@@ -2,9 +2,9 @@
 
 Why not torch's own file: ``torch.export.load`` unpickles, and its JSON too is executed as it is read: shape
 expressions go through ``sympify`` (an ``eval``), guards through ``exec``, node names into generated source,
-container types through ``import_module`` (torch 2.13, ``torch/_export/serde`` and ``export/_unlift.py``). This
-format holds numbered nodes that name an allowed operator, and arguments that are numbers or earlier nodes. The
-module that is built (a ``torch.fx.GraphModule``) gets node names made here.
+container types through ``import_module`` (torch 2.13: ``torch/_export/serde``, ``torch/export/_unlift.py``).
+This format holds numbered nodes that name an allowed operator, and arguments that are numbers or earlier
+nodes. The module that is built (a ``torch.fx.GraphModule``) gets node names made here.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def capture(model: nn.Module, example_inputs: Any) -> Captured:
 def _export(model: nn.Module, example_inputs: Any) -> ExportedProgram:
     # A batch of one would be taken for a constant of the network.
     batch = batch_of(example_inputs)
-    args, kwargs = resized(example_inputs, 2) if batch == 1 else as_call(example_inputs)
-    shapes = _free_batch(model, args, kwargs, max(batch, 2))
+    wide = resized(example_inputs, 2) if batch == 1 else as_call(example_inputs)
     problem: Exception | None = None
-    for dynamic in (shapes, None):
+    for (args, kwargs), free in ((wide, True), (as_call(example_inputs), False)):
+        shapes = _free_batch(model, args, kwargs, max(batch, 2)) if free else None
         try:
             with evaluating(model):
-                return torch.export.export(model, args, kwargs, dynamic_shapes=dynamic)
+                return torch.export.export(model, args, kwargs, dynamic_shapes=shapes)
         except Exception as error:  # torch raises a dozen unrelated classes here
             problem = problem or error
     raise ArtifactError(
@@ -67,13 +67,15 @@ def _export(model: nn.Module, example_inputs: Any) -> ExportedProgram:
 
 
 def _parameters(model: nn.Module, args: tuple[Any, ...]) -> list[str]:
-    """The names in ``forward`` of positional arguments; a starred parameter takes all that are left as one."""
+    """The names in ``forward`` of positional arguments; without those that a starred one takes."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     names = [p.name for p in inspect.signature(model.forward).parameters.values() if p.kind in kinds]
     return names[: len(args)]
 
 
-def _free_batch(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], batch: int) -> dict[str, Any]:
+def _free_batch(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], batch: int
+) -> dict[str, Any]:
     """``dynamic_shapes``: the first axis of every input as long as the batch may vary, the rest is fixed."""
 
     def shape(leaf: Any) -> Any:
@@ -104,7 +106,7 @@ class _Writer:
 
     def written(self) -> Captured:
         leaves = self._placeholders()
-        outputs = self._body(self.exported.graph_module, [])
+        outputs = self._body(self.exported.graph_module, None)
         tree = tree_unflatten(list(outputs), self.exported.call_spec.out_spec)
         program = {"inputs": leaves, "nodes": self.nodes, "output": encode(_plain(tree), self._number)}
         return program, self.tensors, self.entries, self.tied
@@ -127,9 +129,11 @@ class _Writer:
             if spec.kind == InputKind.USER_INPUT:
                 is_tensor = isinstance(spec.arg, TensorArgument)
                 if not is_tensor and not isinstance(spec.arg, ConstantArgument):
-                    raise ArtifactError(f"input {node.name!r} is not a tensor or a constant; save with a factory")
+                    raise ArtifactError(
+                        f"input {node.name!r} is not a tensor or a constant; save with a factory"
+                    )
                 row = self._add(node, {"input": len(leaves)})
-                leaves.append({"leaf": row} if is_tensor else {"constant": None})
+                leaves.append({"leaf": row, "shape": self._shape(node)} if is_tensor else {"constant": None})
                 continue
             name = str(spec.target)
             self._tensor(name, spec, names)
@@ -143,15 +147,38 @@ class _Writer:
             check_name(name)
         return rows
 
+    def _shape(self, node: torch.fx.Node) -> list[Any]:
+        """What the program takes: a length, ``[symbol, least, most]`` (one symbol, one length), or None."""
+        shape: list[Any] = []
+        for length in node.meta["val"].shape:
+            expression = getattr(getattr(length, "node", None), "expr", None)
+            if isinstance(length, int):
+                shape.append(length)
+            elif expression is None or not expression.is_Symbol:
+                shape.append(None)
+            else:
+                limits = self.exported.range_constraints.get(expression)
+                # "at least 2" is the exporter's own way of saying "any": 0 and 1 are constants to it.
+                least = int(limits.lower) if limits is not None and limits.lower > 2 else 0
+                most = int(limits.upper) if limits is not None and limits.upper < 2**31 else None
+                shape.append([str(expression), least, most])
+        return shape
+
     def _tensor(self, name: str, spec: Any, names: dict[Any, str]) -> None:
         exported = self.exported
         tensor = exported.state_dict.get(name)
         if tensor is None:
             tensor = exported.constants.get(name)
         if not isinstance(tensor, Tensor):
-            raise ArtifactError(f"the network holds {name!r}, which is not a tensor; save it with a factory instead")
+            raise ArtifactError(
+                f"the network holds {name!r}, which is not a tensor; save it with a factory instead"
+            )
         check_storable(name, tensor)
-        key = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride()) if tensor.numel() else id(tensor)
+        key = (
+            (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
+            if tensor.numel()
+            else id(tensor)
+        )
         if key in names:
             self.tied[name] = names[key]
             return
@@ -160,11 +187,11 @@ class _Writer:
         self.tensors[name] = tensor.detach()
         self.entries[name] = entry_of(tensor, role, spec.persistent is not False and role != "constant")
 
-    def _body(self, module: torch.fx.GraphModule, arguments: list[Any]) -> Any:
+    def _body(self, module: torch.fx.GraphModule, arguments: list[Any] | None) -> Any:
         """Write a graph's calls; ``arguments``: what a nested graph's placeholders stand for."""
-        given = iter(arguments)
+        given = iter(arguments or [])
         for node in module.graph.nodes:
-            if node.op == "placeholder" and node not in self.numbers:
+            if node.op == "placeholder" and arguments is not None:
                 self.numbers[node] = self.numbers[next(given)]
             elif node.op == "call_function":
                 self._call(module, node)
@@ -179,7 +206,7 @@ class _Writer:
         name = spell(node.target)
         if name in IDLE:
             return
-        row = {"op": name, "args": [encode(a, self._number) for a in node.args]}
+        row: dict[str, Any] = {"op": name, "args": [encode(a, self._number) for a in node.args]}
         if node.kwargs:
             row["kwargs"] = {key: encode(value, self._number) for key, value in node.kwargs.items()}
         self._add(node, row)
@@ -188,14 +215,16 @@ class _Writer:
         """Regions under ``no_grad`` or a disabled autocast compute what their content computes."""
         name = str(node.target)
         inner = next((a for a in node.args if isinstance(a, torch.fx.Node) and a.op == "get_attr"), None)
-        start = node.args.index(inner) if inner is not None else 0
-        allowed = name == "wrap_with_set_grad_enabled" or (name == "wrap_with_autocast" and node.args[2] is False)
+        allowed = name == "wrap_with_set_grad_enabled" or (
+            name == "wrap_with_autocast" and node.args[2] is False
+        )
         if inner is None or not allowed:
-            raise ArtifactError(f"the network uses {name!r}, which a saved program cannot hold; save it with a factory")
+            raise ArtifactError(
+                f"the network uses {name!r}, which a saved program cannot hold; save it with a factory"
+            )
         graph = getattr(module, str(inner.target))
-        outputs = self._body(graph, list(node.args[start + 1 :]))
-        row = {"op": "tuple", "args": [encode(list(outputs), self._number)]}
-        self._add(node, row)
+        outputs = self._body(graph, list(node.args)[list(node.args).index(inner) + 1 :])
+        self._add(node, {"op": "tuple", "args": [encode(list(outputs), self._number)]})
 
 
 def check_name(name: Any) -> str:
@@ -206,7 +235,9 @@ def check_name(name: Any) -> str:
     """
     plain = isinstance(name, str) and name.isidentifier() and name.isascii() and not name.startswith("__")
     if not plain or keyword.iskeyword(name) or name in ("self", "torch"):
-        raise ArtifactError(f"a saved program's input is called {str(name)[:80]!r}, which is not a usable name")
+        raise ArtifactError(
+            f"a saved program's input is called {str(name)[:80]!r}, which is not a usable name"
+        )
     return str(name)
 
 
@@ -214,10 +245,12 @@ def _leaves(value: Any) -> Any:
     """The tree of one argument: leaf rows inside lists and dictionaries."""
     if isinstance(value, (list, tuple)):
         return {"list": [_leaves(v) for v in value]}
-    if isinstance(value, dict) and set(value) not in ({"leaf"}, {"constant"}):
+    if isinstance(value, dict) and set(value) not in ({"leaf", "shape"}, {"constant"}):
         return {"dict": [[k, _leaves(v)] for k, v in value.items()]}
     if not isinstance(value, dict):
-        raise ArtifactError(f"an input is nested in a {type(value).__name__}; use tuples, lists and dictionaries")
+        raise ArtifactError(
+            f"an input is nested in a {type(value).__name__}; use tuples, lists and dictionaries"
+        )
     return value
 
 
@@ -229,4 +262,6 @@ def _plain(value: Any) -> Any:
         return {key: _plain(v) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value] if isinstance(value, list) else tuple(_plain(v) for v in value)
-    raise ArtifactError(f"the network answers with a {type(value).__name__}; use tensors, tuples, lists, dictionaries")
+    raise ArtifactError(
+        f"the network answers with a {type(value).__name__}; use tensors, tuples, lists, dictionaries"
+    )

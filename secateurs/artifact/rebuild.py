@@ -45,9 +45,74 @@ def rebuild(
             built.append(_node(graph, row, built, leaves, tensors, device))
         graph.output(decode(output, built, device))
         graph.lint()
-    except (TypeError, KeyError, ValueError, IndexError, AttributeError, RuntimeError, RecursionError) as error:
+        guard = ShapeGuard([(check_name(name), tree) for name, tree in inputs])
+    except (
+        TypeError,
+        KeyError,
+        ValueError,
+        IndexError,
+        AttributeError,
+        RuntimeError,
+        RecursionError,
+    ) as error:
         raise ArtifactError(f"the saved program is not valid: {type(error).__name__}: {error}") from error
-    return _named(fx.GraphModule(root, graph, class_name="Program"), entries, tied).eval()
+    module = _named(fx.GraphModule(root, graph, class_name="Program"), entries, tied).eval()
+    # What was a constant for the exporter (a size, usually) would be silently wrong on other inputs.
+    module.register_forward_pre_hook(guard, with_kwargs=True)
+    return module
+
+
+class ShapeGuard:
+    """Refuses inputs of shapes that the program was not exported for, before it runs."""
+
+    def __init__(self, inputs: list[tuple[str, dict[str, Any]]]) -> None:
+        self.inputs = inputs
+        for name, tree in inputs:  # every shape is read once here, so that a forged one shows at loading
+            self._check(name, tree, None, {})
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        lengths: dict[str, int] = {}
+        for (name, tree), value in zip(self.inputs, args):
+            self._check(name, tree, value, lengths)
+        for name, tree in self.inputs[len(args) :]:
+            if name in kwargs:
+                self._check(name, tree, kwargs[name], lengths)
+
+    def _check(self, name: str, tree: dict[str, Any], value: Any, lengths: dict[str, int]) -> None:
+        if "leaf" in tree:
+            limits = [_limits(length) for length in tree["shape"]]
+            if isinstance(value, Tensor):
+                _match(name, value, limits, lengths)
+            return
+        for place, child in [*enumerate(tree.get("list", [])), *tree.get("dict", [])]:
+            self._check(f"{name}[{place!r}]", child, None if value is None else value[place], lengths)
+
+
+def _limits(length: Any) -> tuple[str | None, int, float]:
+    """(symbol or None, least, most) of one axis."""
+    if length is None:
+        return None, 0, float("inf")
+    if isinstance(length, int):
+        return None, length, length
+    symbol, least, most = length
+    return str(symbol), int(least), float("inf") if most is None else int(most)
+
+
+def _match(
+    name: str, value: Tensor, limits: list[tuple[str | None, int, float]], lengths: dict[str, int]
+) -> None:
+    fits = value.ndim == len(limits)
+    for size, (symbol, least, most) in zip(value.shape, limits):
+        fits = fits and least <= size and (most == float("inf") or size <= most)
+        fits = fits and (symbol is None or lengths.setdefault(symbol, size) == size)
+    if not fits:
+        wanted = ", ".join(
+            symbol or ("any" if most != least else str(least)) for symbol, least, most in limits
+        )
+        raise ValueError(
+            f"input {name!r} has shape {tuple(value.shape)}, and this saved program takes ({wanted}); "
+            "save the network with a factory to keep other shapes"
+        )
 
 
 def _node(
@@ -68,7 +133,9 @@ def _node(
     if row["op"] == "tuple":
         return tuple(arguments[0])
     target = find(row["op"])
-    keywords = {check_keyword(key): decode(value, built, device) for key, value in row.get("kwargs", {}).items()}
+    keywords = {
+        check_keyword(key): decode(value, built, device) for key, value in row.get("kwargs", {}).items()
+    }
     if target is operator.getitem and isinstance(arguments[0], (tuple, list)):
         return arguments[0][arguments[1]]  # of an inlined region: no call is needed
     return graph.call_function(target, tuple(arguments), keywords)  # type: ignore[arg-type]
@@ -87,7 +154,7 @@ def _placeholder(graph: fx.Graph, name: str, tree: dict[str, Any]) -> fx.Node:
 
 
 def _unpack(graph: fx.Graph, node: fx.Node, tree: dict[str, Any], leaves: dict[int, fx.Node]) -> None:
-    ((kind, content),) = tree.items()
+    kind, content = next(iter(tree.items()))
     if kind == "leaf":
         leaves[int(content)] = node
     elif kind == "list":
@@ -107,7 +174,9 @@ def _root(tensors: dict[str, Tensor], entries: dict[str, TensorEntry]) -> nn.Mod
     root = nn.Module()
     for name, tensor in tensors.items():
         entry = entries[name]
-        _attach(root, name, nn.Parameter(tensor, entry.requires_grad) if entry.role == "parameter" else tensor)
+        _attach(
+            root, name, nn.Parameter(tensor, entry.requires_grad) if entry.role == "parameter" else tensor
+        )
     return root
 
 
@@ -131,7 +200,9 @@ def _named(module: fx.GraphModule, entries: dict[str, TensorEntry], tied: dict[s
     held = dict(module.named_parameters()) | dict(module.named_buffers())
     for alias, name in tied.items():
         if name not in held:
-            raise ArtifactError(f"the saved network ties {alias[:80]!r} to {name[:80]!r}, which is not stored")
+            raise ArtifactError(
+                f"the saved network ties {alias[:80]!r} to {name[:80]!r}, which is not stored"
+            )
         _attach(module, alias, held[name])
     for name in held:
         if not entries[name].persistent:

@@ -41,7 +41,7 @@ class Arithmetic:
 
     def sq_norm(self) -> PerPlayer:
         """‖θ_g‖² of every player."""
-        return self.gates.dot(self.theta, self.theta)
+        return self.gates.sq_norm(self.theta)
 
     def rivalry(self) -> PerPlayer:
         """Σ_{j≠g} s_j⟨θ_g, θ_j⟩ of every player, over its own layer."""
@@ -68,6 +68,8 @@ class Pulse:
 class Dynamics(ABC):
     """A rule for participation. State is explicit: a dict of tensors and numbers that can be saved."""
 
+    uses_sums: bool = True  # whether a step looks at ‖θ‖² or rivalry; if not, the gauge can share a pass with the write
+
     @abstractmethod
     def init(self, players: Players) -> State:
         """State before the first step."""
@@ -86,6 +88,6 @@ class Dynamics(ABC):
         """The state of the players that stay, after others have been cut out."""
         size = keep.numel()
         return {
-            k: v[keep] if isinstance(v, Tensor) and v.dim() == 1 and v.numel() == size else v
+            k: v[keep.to(v.device)] if isinstance(v, Tensor) and v.dim() == 1 and v.numel() == size else v
             for k, v in state.items()
         }

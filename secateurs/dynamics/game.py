@@ -28,7 +28,7 @@ class FixedPrices(Dynamics):
         self.rate = rate
 
     def init(self, players: Players) -> State:
-        zeros = torch.zeros(players.count, device=players.device)
+        zeros = torch.zeros(players.count, dtype=players.dtype, device=players.device)
         return {"benefit": zeros, "sq": zeros, "rivalry": zeros}
 
     def step(self, players: Players, state: State, pulse: Pulse) -> Participation:

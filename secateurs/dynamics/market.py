@@ -19,19 +19,22 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from ..errors import BudgetError
 from ..maths import clear
-from ..partition import Players, Resource
+from ..partition import Players
 from ..records import Certificate
 from ..shapes import Mask, Participation, PerPlayer
 from ..spec import Budget, Frozen
 from .base import Arithmetic, Dynamics, Pulse, State
 from .certificate import certify_market
 
+TOLERANCE = 1e-6  # of the dense amount: how closely demand meets the path
+SWEEPS = 40  # rounds over the prices, at most, when several budgets bind together
 SNAP = 1e-4  # participations below this are set to 0: denormal floats slow a CPU several times
 
 
@@ -79,13 +82,13 @@ class Rent:
         self.knee = settings.knee
         self.scale = 1.0 / math.log1p(1.0 / settings.knee)
 
-    def amount(self, s: Tensor) -> Tensor:
+    def amount(self, s: np.ndarray) -> np.ndarray:
         """φ(s): 0 at 0, 1 at 1."""
-        return s if self.linear else torch.log1p(s / self.knee).mul_(self.scale)
+        return s if self.linear else np.log1p(s / self.knee) * self.scale
 
-    def slope(self, s: Tensor) -> Tensor:
+    def slope(self, s: np.ndarray) -> np.ndarray:
         """φ'(s)."""
-        return torch.ones_like(s) if self.linear else self.scale / (s + self.knee)
+        return np.ones_like(s) if self.linear else self.scale / (s + self.knee)
 
 
 class Market(Dynamics):
@@ -95,6 +98,8 @@ class Market(Dynamics):
         budget: resources and amounts; ``latency`` has no rent of its own and is not accepted here.
         settings: see :class:`MarketSettings`.
     """
+
+    uses_sums = False
 
     def __init__(self, budget: Budget, settings: MarketSettings) -> None:
         if budget.latency is not None:
@@ -110,17 +115,17 @@ class Market(Dynamics):
         names = list(self.budget.given)
         self.dense = {name: players.amount(name) for name in names}
         self.targets = self.budget.targets(self.dense)
-        least = players.minimum.double()
+        least = players.minimum
         for name, target in self.targets.items():
             floor = players.resource(name).amount(least)
             if target < floor * (1 - 1e-9):
                 raise BudgetError(
-                    f"budget {name}={self.budget.given[name]:g} is {target:,.0f} {name}; the smallest reachable here is "
-                    f"{floor:,.0f} ({floor / self.dense[name]:.4f} of dense), with every layer at its minimum width"
+                    f"budget {name}={self.budget.given[name]:g} is {target:,.0f} {name}; the smallest reachable "
+                    f"here is {floor:,.0f} ({floor / self.dense[name]:.4f} of dense), with every layer at its "
+                    "minimum width"
                 )
-        self.sizes = [layer.size for layer in players.layers]
         self.population = players.count
-        zeros = torch.zeros(players.count, device=players.device)
+        zeros = torch.zeros(players.count, dtype=torch.float64)
         state: State = {"benefit": zeros, "share": self.fair_share(players), "square": 0.0, "seen": 0}
         for name in names:
             state |= {f"price.{name}": 0.0, f"demand.{name}": self.dense[name], f"path.{name}": self.dense[name]}
@@ -139,88 +144,151 @@ class Market(Dynamics):
         wide, whatever the architecture was. Multiplied by the number of players that share the layer's sum, they
         say how far a player stands above its layer's average, and layers keep their proportions unless players differ.
         """
-        sizes = torch.tensor([float(n) for n in self.sizes], device=players.device)[players.layer_of]
-        return (sizes / sizes.mean()) ** self.settings.proportion
+        sizes = np.repeat(players.sizes, players.sizes.astype(int))
+        return torch.from_numpy((sizes / sizes.mean()) ** self.settings.proportion)
 
     def step(self, players: Players, state: State, pulse: Pulse) -> Participation:
-        self._listen(state, -pulse.slope * state["share"])
+        self._listen(state, _host(pulse.slope))
         for name in self.targets:
             state[f"path.{name}"] = self.path(name, pulse.step)
         if pulse.step < self.settings.warmup:
             return pulse.s
-        wish = pulse.s + self.settings.eta * state["benefit"]
-        s = self._cleared(players, state, pulse.s, wish)
-        return torch.where(s < SNAP, torch.zeros_like(s), s)
+        s = _host(pulse.s)
+        wish = s + self.settings.eta * _host(state["benefit"])
+        out = self._cleared(players, state, s, wish)
+        out[out < SNAP] = 0.0
+        return torch.from_numpy(out).to(pulse.s)
 
-    def _listen(self, state: State, raw: PerPlayer) -> None:
+    def _listen(self, state: State, slope: np.ndarray) -> None:
         """Damped benefit in units of its running root mean square over all players."""
         damping = self.settings.damping
-        square = float(raw.square().mean())
+        raw = -slope * _host(state["share"])
         state["seen"] += 1
-        state["square"] = damping * state["square"] + (1 - damping) * square
+        state["square"] = damping * state["square"] + (1 - damping) * float(raw @ raw) / len(raw)
         unit = math.sqrt(state["square"] / (1 - damping ** state["seen"])) + 1e-30
-        state["benefit"] = torch.lerp(raw / unit, state["benefit"], damping)
+        benefit = _host(state["benefit"]) * damping + raw * ((1 - damping) / unit)
+        state["benefit"] = torch.from_numpy(benefit)
 
-    def rents(self, players: Players, s: Participation) -> dict[str, PerPlayer]:
+    def rents(self, players: Players, s: np.ndarray) -> dict[str, np.ndarray]:
         """c_r,g = ∂R_r/∂s_g in units of the dense amount per player; nothing for a layer at its minimum."""
         mass = players.mass(self.rent.amount(s))
-        open_ = (mass > players.minimum).double()
-        slope = self.rent.slope(s)
+        slope, sizes = self.rent.slope(s), players.sizes.astype(int)
         out = {}
         for name in self.targets:
-            marginal = players.resource(name).marginal(mass) * open_ * (self.population / self.dense[name])
-            out[name] = slope * marginal.to(s)[players.layer_of]
+            marginal = players.resource(name).marginal(mass) * (self.population / self.dense[name])
+            marginal[mass <= players.minimum] = 0.0
+            out[name] = slope * np.repeat(marginal, sizes)
         return out
 
-    def _cleared(self, players: Players, state: State, s: Participation, wish: PerPlayer) -> Participation:
-        rents = self.rents(players, s)
-        prices = {name: state[f"price.{name}"] for name in self.targets}
-        sweeps = 1 if len(prices) == 1 else 4
-        for _ in range(sweeps):
-            for name in prices:
-                others = wish - self.settings.eta * _total(rents, {n: p for n, p in prices.items() if n != name})
-                prices[name] = self._price(players, players.resource(name), others, rents[name], state, name)
-        out = torch.clamp(wish - self.settings.eta * _total(rents, prices), 0.0, 1.0)
-        mass = players.mass(self.rent.amount(out))
+    def _cleared(self, players: Players, state: State, s: np.ndarray, wish: np.ndarray) -> np.ndarray:
+        charges = {name: self.settings.eta * rent for name, rent in self.rents(players, s).items()}
+        prices = self._prices(players, state, wish, charges)
+        out, demand = self._demand(players, wish, charges, prices)
+        if any(demand[n] - state[f"path.{n}"] > 2 * TOLERANCE * self.dense[n] for n in demand):
+            out, demand = self._restrained(players, state, s, out, demand)
         for name, price in prices.items():
             state[f"price.{name}"] = price
-            state[f"demand.{name}"] = players.resource(name).amount(mass)
+            state[f"demand.{name}"] = demand[name]
         return out
 
-    def _price(
-        self, players: Players, resource: Resource, wish: PerPlayer, rent: PerPlayer, state: State, name: str
-    ) -> float:
+    def _demand(
+        self, players: Players, wish: np.ndarray, charges: dict[str, np.ndarray], prices: dict[str, float]
+    ) -> tuple[np.ndarray, dict[str, float]]:
+        """Participation at some prices, and how much of every resource it demands."""
+        out = np.clip(wish - sum(prices[n] * c for n, c in charges.items()), 0.0, 1.0)
+        mass = players.mass(self.rent.amount(out))
+        return out, {name: players.resource(name).amount(mass) for name in charges}
+
+    def _restrained(
+        self, players: Players, state: State, s: np.ndarray, out: np.ndarray, demand: dict[str, float]
+    ) -> tuple[np.ndarray, dict[str, float]]:
+        """No price makes room: layers at their minimum pay none, and grow. They grow as far as the budgets allow."""
+        low, high = 0.0, 1.0
+        best = np.minimum(out, s)
+        for _ in range(24):
+            middle = 0.5 * (low + high)
+            trial = np.minimum(out, s + middle * (out - s))
+            mass = players.mass(self.rent.amount(trial))
+            if all(players.resource(n).amount(mass) <= state[f"path.{n}"] for n in demand):
+                low, best = middle, trial
+            else:
+                high = middle
+        mass = players.mass(self.rent.amount(best))
+        return best, {name: players.resource(name).amount(mass) for name in demand}
+
+    def _prices(
+        self, players: Players, state: State, wish: np.ndarray, charges: dict[str, np.ndarray]
+    ) -> dict[str, float]:
+        """Prices at which every resource clears.
+
+        Mostly one budget binds and the others are slack, so each is tried alone. Where several bind, each is cleared
+        in turn, the others' prices held, until none moves; a last round only raises prices, so that all hold.
+        """
+        before = {name: state[f"price.{name}"] for name in charges}
+
+        def cleared(name: str, prices: dict[str, float]) -> float:
+            others = wish - sum(prices[n] * c for n, c in charges.items() if n != name)
+            return self._price(players, others, charges[name], state, name)
+
+        def excess(name: str, prices: dict[str, float]) -> float:
+            demand = self._demand(players, wish, charges, prices)[1]
+            return (demand[name] - state[f"path.{name}"]) / self.dense[name]
+
+        for name in sorted(charges, key=lambda n: -before[n]):
+            prices = dict.fromkeys(charges, 0.0)
+            prices[name] = cleared(name, prices)
+            if len(charges) == 1 or all(excess(n, prices) <= TOLERANCE for n in charges):
+                return prices
+        prices = before
+        for _ in range(SWEEPS):
+            old = dict(prices)
+            for name in prices:
+                prices[name] = cleared(name, prices)
+            if all(abs(prices[n] - old[n]) <= 1e-6 * (1e-6 + old[n]) for n in prices):
+                break
+        for name in prices:
+            if excess(name, prices) > 0:
+                prices[name] = cleared(name, prices)
+        return prices
+
+    def _price(self, players: Players, wish: np.ndarray, charge: np.ndarray, state: State, name: str) -> float:
         """The clearing price of one resource, the others' prices held."""
-        supply = state[f"path.{name}"]
-        step = self.settings.eta * rent
+        supply, resource = state[f"path.{name}"], players.resource(name)
 
         def excess(price: float) -> float:
-            after = torch.clamp(torch.sub(wish, step, alpha=price), 0.0, 1.0)
+            after = np.clip(wish - price * charge, 0.0, 1.0)
             return resource.amount(players.mass(self.rent.amount(after))) - supply
 
-        return clear(excess, state[f"price.{name}"], tolerance=1e-6 * self.dense[name])
+        price = clear(excess, state[f"price.{name}"], tolerance=TOLERANCE * self.dense[name])
+        charged = charge > 0
+        # Beyond what takes everyone's last participation a price changes nothing, and would grow without end.
+        ceiling = float((wish[charged] / charge[charged]).max(initial=0.0))
+        return min(price, ceiling)
 
-    def utility_of(self, players: Players, state: State, s: Participation) -> tuple[PerPlayer, PerPlayer]:
+    def utility_of(self, players: Players, state: State, s: Participation) -> tuple[Tensor, Tensor]:
         """(benefit, price paid at full participation) per player, at the current prices.
 
         In the market's game a player gains b_g·s and pays Σ_r γ_r·(amount it uses), which is concave in s: its best
         response is therefore 0 or 1, whichever side of b_g = Σ_r γ_r·r_g it stands on.
         """
-        mass = players.mass(self.rent.amount(s))
-        paid = torch.zeros_like(s)
+        mass = players.mass(self.rent.amount(_host(s)))
+        paid = np.zeros(players.count)
         for name in self.targets:
             marginal = players.resource(name).marginal(mass) * (self.population / self.dense[name])
-            paid = paid + state[f"price.{name}"] * marginal.to(s)[players.layer_of]
-        return state["benefit"], paid
+            paid += state[f"price.{name}"] * np.repeat(marginal, players.sizes.astype(int))
+        return state["benefit"].clone(), torch.from_numpy(paid)
 
     def certify(
         self, players: Players, state: State, s: Participation, kept: Mask, sums: Arithmetic
     ) -> Certificate:
         benefit, paid = self.utility_of(players, state, s)
         error = max(abs(state[f"demand.{n}"] - state[f"path.{n}"]) / self.dense[n] for n in self.targets)
-        return certify_market(players, benefit, paid, self.rent.amount(s), s, kept, error)
+        host = s.detach().cpu().double()
+        amount = torch.from_numpy(self.rent.amount(host.numpy()))
+        return certify_market(players, benefit, paid, amount, host, kept.cpu(), error)
 
 
-def _total(rents: dict[str, PerPlayer], prices: dict[str, float]) -> PerPlayer | float:
-    parts = [price * rents[name] for name, price in prices.items()]
-    return torch.stack(parts).sum(0) if parts else 0.0
+def _host(values: Tensor) -> np.ndarray:
+    """Float64 on the host. Players are few beside weights: one small transfer a step, and none of the
+    back-and-forth that a search on a device would need."""
+    return values.detach().cpu().double().numpy()

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ..errors import RunError, StructureError
 from ..partition import Players
 from ..shapes import Mask, Participation, PerPlayer
 from ..structure import Surgery, remap_optimizer, shrink
@@ -49,6 +50,9 @@ class Participating(Optimizer):
         start: initial participation.
     """
 
+    # A fused optimizer would be handed the scale instead of unscaled gradients; slopes need them unscaled.
+    _step_supports_amp_scaling = False
+
     def __init__(
         self,
         optimizer: Optimizer,
@@ -73,7 +77,9 @@ class Participating(Optimizer):
         self.surgery: Surgery | None = None
         self.alive = torch.ones(players.count, dtype=torch.bool)
         self._adopt(players, scale_free)
-        self.s: Participation = torch.full((players.count,), float(start), device=players.device)
+        self.s: Participation = torch.full(
+            (players.count,), float(start), dtype=players.dtype, device=players.device
+        )
         self.idle = torch.zeros(players.count, dtype=torch.long, device=players.device)
         self.state_of = dynamics.init(players)
         with torch.no_grad():
@@ -128,14 +134,16 @@ class Participating(Optimizer):
         began = time.perf_counter()
         with torch.no_grad():
             grads = self._gradients()
-            slope = self._slope(grads)
-            self._to_raw(grads)
+            slope = self.gates.chain(grads, self.raw, self.s).to(self.s.dtype)
+            # an optimizer may write into the gradients it is given
+            held = [g.clone() for g in grads] if self.updates == "alternating" else grads
+            self._swap()
         self.seconds += time.perf_counter() - began
         with self._no_decay():
             out = self.inner.step()
         began = time.perf_counter()
         with torch.no_grad():
-            self._finish(slope, grads)
+            self._finish(slope, held)
         self.seconds += time.perf_counter() - began
         return out
 
@@ -183,18 +191,33 @@ class Participating(Optimizer):
             parameter.data = self.raw[i]
             self.raw[i] = held
 
+    def _moved(self, slope: PerPlayer) -> Participation:
+        """Where the dynamics take s."""
+        s = self.dynamics.step(self.players, self.state_of, Pulse(self.steps, self.s, slope, self._arithmetic()))
+        for layer, free in zip(self.players.layers, self.scale_free):
+            if free:
+                span = slice(layer.start, layer.stop)
+                largest = s[span].max()
+                s[span] = torch.where(largest > 0, s[span] / largest.clamp_min(1e-12), s[span])
+        return s
+
     def _finish(self, slope: PerPlayer, grads: list[Tensor]) -> None:
+        """After the optimizer: gauge, the move of s, and θ̃ = s·θ."""
         self._swap()
-        if self.gauge == "norm":
-            self._project_norms()
-        if self.updates == "alternating":
-            # grads were multiplied by s in the chain rule; s·⟨∂L/∂θ̃, θ⟩ divided by s is the slope again
-            new = self.gates.dot(grads, self.raw)
-            slope = torch.where(self.s > 0, new / self.s.clamp_min(1e-12), slope)
-        pulse = Pulse(self.steps, self.s, slope, self._arithmetic())
-        self.s = self.dynamics.step(self.players, self.state_of, pulse)
-        self._fix_scale()
-        self._write()
+        held = [p.data for p in self.gates.parameters]
+        alternating = self.updates == "alternating"
+        if self.gauge == "norm" and not alternating and not self.dynamics.uses_sums:
+            self.s = self._moved(slope)
+            self.gates.settle(self.raw, self._radius, self.s, held)
+        else:
+            if self.gauge == "norm":
+                self._project_norms()
+            if alternating:
+                # grads were multiplied by s in the chain rule; s·⟨∂L/∂θ̃, θ⟩ divided by s is the slope again
+                new = self.gates.dot(grads, self.raw)
+                slope = torch.where(self.s > 0, new / self.s.clamp_min(1e-12), slope)
+            self.s = self._moved(slope)
+            self._write()
         self.idle = torch.where(self.s > 0, 0, self.idle + 1)
         self.steps += 1
 
@@ -202,13 +225,6 @@ class Participating(Optimizer):
         norm = self._arithmetic().sq_norm().sqrt_()
         shrinkage = (self._radius / norm.clamp_min_(1e-30)).clamp_max_(1.0)
         self.gates.scaled(self.raw, shrinkage, out=self.raw)
-
-    def _fix_scale(self) -> None:
-        for layer, free in zip(self.players.layers, self.scale_free):
-            if free:
-                span = slice(layer.start, layer.stop)
-                largest = self.s[span].max()
-                self.s[span] = torch.where(largest > 0, self.s[span] / largest.clamp_min(1e-12), self.s[span])
 
     def _write(self) -> None:
         """θ̃ = s·θ into the model."""
@@ -246,15 +262,21 @@ class Participating(Optimizer):
         Args:
             keep: ``(players,)``; those leaving should have participation 0, or the function changes.
         """
+        if self.players.granularity == "weight":
+            raise StructureError("single weights cannot be cut out of a live network; only groups can")
         with torch.no_grad():
             self._swap()
-            shrunk = shrink(
-                self.players.model,
-                self.players.structure,
-                self.players.atom_mask(keep),
-                example_inputs=self.players.example_inputs,
-                inplace=True,
-            )
+            try:
+                shrunk = shrink(
+                    self.players.model,
+                    self.players.structure,
+                    self.players.atom_mask(keep),
+                    example_inputs=self.players.example_inputs,
+                    inplace=True,
+                )
+            except Exception:
+                self._swap()  # nothing was cut: the model holds θ̃ again
+                raise
             remap_optimizer(self.inner, self.players.model, shrunk.surgery)
             self.surgery = shrunk.surgery if self.surgery is None else self.surgery.then(shrunk.surgery)
             self.alive[self.alive.clone()] = keep.cpu()
@@ -284,9 +306,12 @@ class Participating(Optimizer):
                 which no longer plays); else a smaller copy is returned and nothing changes.
             check: verify that the masked network and the smaller one compute the same.
         Raises:
+            RunError: it has been harvested in place before.
             BudgetError: the budget cannot be reached.
             StructureError: the cut would change the function.
         """
+        if not self.active:
+            raise RunError("this network has been harvested in place already; it is the pruned one")
         self.kept = self.select(self.players, self.state_of, self.s)
         self.certificate = self.dynamics.certify(self.players, self.state_of, self.s, self.kept, self._arithmetic())
         if self.players.granularity == "weight":
@@ -359,16 +384,19 @@ class Participating(Optimizer):
         if not any(g.get("weight_decay") for g in groups):
             yield
             return
-        split = []
+        split, copies = [], []
         for group in groups:
             gated = [p for p in group["params"] if id(p) in self._gated]
             if not gated or not group.get("weight_decay"):
                 split.append(group)
                 continue
-            split.append({**group, "params": [p for p in group["params"] if id(p) not in self._gated]})
             split.append({**group, "params": gated, "weight_decay": 0.0})
+            split.append({**group, "params": [p for p in group["params"] if id(p) not in self._gated]})
+            copies.append((group, split[-1]))
         self.inner.param_groups = split
         try:
             yield
         finally:
             self.inner.param_groups = groups
+            for group, copy_ in copies:  # some optimizers count their steps in the group
+                group.update({k: v for k, v in copy_.items() if k != "params"})

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-accumulates, bytes and milliseconds, counted on the network itself."""
+"""What a network costs: parameters, multiply-accumulates, bytes and milliseconds, of the network itself."""
 
 from __future__ import annotations
 

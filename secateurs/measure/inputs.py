@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -40,8 +41,7 @@ def batch_size(inputs: Any) -> int:
 
 def device_of(model: nn.Module) -> torch.device:
     """Where the model's first parameter or buffer lies; the CPU for a model without any."""
-    tensor = next(model.parameters(), None)
-    tensor = next(model.buffers(), None) if tensor is None else tensor
+    tensor: Tensor | None = next(itertools.chain(model.parameters(), model.buffers()), None)
     return torch.device("cpu") if tensor is None else tensor.device
 
 

@@ -68,14 +68,20 @@ class Comparison:
 
 
 def latency(
-    model: nn.Module, inputs: Any, *, threads: int = 1, repeats: int = 30, warmup: int = 5, seconds: float = 10.0
+    model: nn.Module,
+    inputs: Any,
+    *,
+    threads: int = 1,
+    repeats: int = 30,
+    warmup: int = 5,
+    seconds: float = 10.0,
 ) -> Latency:
     """Time ``model(inputs)`` in eval and inference mode, on the device that the model is on.
 
     The thread count and every module's mode are restored.
 
     Args:
-        inputs: a tensor, a tuple of positional or a dict of keyword arguments; moved to the model's device first.
+        inputs: a tensor, a tuple of positional or a dict of keyword arguments; moved to the model's device.
         threads: for CPU operators.
         repeats: measurements (at least 3 are made, fewer than asked where ``seconds`` run out).
         warmup: calls before the first measurement.

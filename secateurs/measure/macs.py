@@ -41,7 +41,13 @@ def count_macs(model: nn.Module, example_inputs: Any) -> int:
     args, kwargs = moved(example_inputs, device_of(model))
     counter = _Counter()
     devices = [device_of(model)] if device_of(model).type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), evaluating(inner), torch.no_grad(), _plain_attention(), counter:
+    with (
+        torch.random.fork_rng(devices=devices),
+        evaluating(inner),
+        torch.no_grad(),
+        _plain_attention(),
+        counter,
+    ):
         inner(*args, **kwargs)
     return round(counter.macs / batch_size(as_call(example_inputs)))
 
@@ -94,7 +100,9 @@ def _matrices(first: int) -> Rule:
 
 def _convolution(args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> int:
     """Every output (transposed: input) position meets a whole filter of ``weight[0]``'s size."""
-    given = dict(zip(("input", "weight", "bias", "stride", "padding", "dilation", "transposed"), args)) | kwargs
+    given = (
+        dict(zip(("input", "weight", "bias", "stride", "padding", "dilation", "transposed"), args)) | kwargs
+    )
     # weight: (out, in/groups, *kernel); transposed: (in, out/groups, *kernel).
     positions = given["input"] if given.get("transposed", False) is True else out
     return positions.numel() * prod(given["weight"].shape[1:])

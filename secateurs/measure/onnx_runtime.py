@@ -14,13 +14,19 @@ from .latency import Comparison, Latency, Timer, interleaved, wall_timer
 
 
 def onnx_latency(
-    path: str | Path, inputs: Any, *, threads: int = 1, repeats: int = 30, warmup: int = 5, seconds: float = 10.0
+    path: str | Path,
+    inputs: Any,
+    *,
+    threads: int = 1,
+    repeats: int = 30,
+    warmup: int = 5,
+    seconds: float = 10.0,
 ) -> Latency:
     """Time one ONNX file in ONNX Runtime.
 
     Args:
         path: the file.
-        inputs: what the exported network takes (tensor, tuple or dict); its tensors in order are the file's inputs.
+        inputs: what the exported network takes; its tensors, in order, are the file's inputs.
         threads: of ONNX Runtime's own pool.
         repeats, warmup, seconds: as for :func:`~secateurs.measure.latency`.
     Raises:
@@ -50,12 +56,14 @@ def compare_onnx(
 def _timer(path: Path, inputs: Any, threads: int) -> Timer:
     runtime = require("onnxruntime", "onnx")
     if not path.is_file():
-        raise ArtifactError(f"there is no ONNX file {str(path)!r}; write one with `secateurs export RUN --onnx FILE`")
+        raise ArtifactError(
+            f"there is no ONNX file {str(path)!r}; write one with `secateurs export RUN --onnx FILE`"
+        )
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is raised; it need not be printed too
     try:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         feed = _feed(session, inputs)
@@ -69,5 +77,7 @@ def _feed(session: Any, inputs: Any) -> dict[str, np.ndarray]:
     arrays = [tensor.detach().cpu().numpy() for tensor in tensors_of(inputs)]
     names = [node.name for node in session.get_inputs()]
     if len(names) != len(arrays):
-        raise ValueError(f"the file takes {len(names)} inputs ({', '.join(names)}) and {len(arrays)} were given")
+        raise ValueError(
+            f"the file takes {len(names)} inputs ({', '.join(names)}) and {len(arrays)} were given"
+        )
     return dict(zip(names, arrays))

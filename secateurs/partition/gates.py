@@ -22,6 +22,10 @@ from torch import Tensor, nn
 from ..shapes import PerPlayer
 
 
+PIECE = 1 << 16  # elements of a slice handled at a time on a CPU: a quarter megabyte, well within a core's cache
+FEW = 8  # one-dimensional parameters below this number are cheaper one by one than laid end to end
+
+
 @dataclass(frozen=True, eq=False)
 class Gate:
     """Owners along one axis of a parameter.
@@ -74,7 +78,21 @@ class _Block:
             row = _axis_dot(left if other is None else left * other, right, axis)
             span = self.slices[k]
             if span is not None:
-                sums[span] += row
+                sums[span].add_(row)
+            else:
+                sums.index_add_(0, self.owners[k].flatten(), row.flatten())
+
+
+    def sq_norm_into(self, sums: Tensor, t: Tensor) -> None:
+        """sums[g] += ‖t_g‖²."""
+        for k, axis in enumerate(self.axes):
+            if axis != 0 or t.dim() == 1:
+                row = _axis_dot(t, t, axis)
+            else:
+                row = torch.linalg.vector_norm(t.flatten(1), dim=1).square_()
+            span = self.slices[k]
+            if span is not None:
+                sums[span].add_(row)
             else:
                 sums.index_add_(0, self.owners[k].flatten(), row.flatten())
 
@@ -95,6 +113,8 @@ class Gates:
         for gate in self.gates:
             by_name.setdefault(gate.name, []).append(gate)
         vectors = [n for n, gs in by_name.items() if len(gs) == 1 and named[n].dim() == 1]
+        if len(vectors) < FEW:
+            vectors = []
         self.names = vectors + [n for n in by_name if n not in set(vectors)]
         self.parameters = [named[n] for n in self.names]
         self._vectors = len(vectors)
@@ -106,6 +126,23 @@ class Gates:
         self._blocks = [
             _Block([g.to(device) for g in by_name[n]], count, named[n].shape) for n in self.names[self._vectors :]
         ]
+        self._alone = self._find_alone() if device.type == "cpu" and not vectors else {}
+
+    def _find_alone(self) -> dict[int, None]:
+        """Large blocks whose rows are consecutive players that own no other large slice: those can be walked through
+        in pieces, since a player's sums are complete once its piece is done."""
+        large = [i for i, b in enumerate(self._blocks) if len(b.shape) > 1]
+        taken = torch.zeros(self.count + 1, dtype=torch.long)
+        for i in large:
+            for owners in self._blocks[i].owners:
+                taken[owners.flatten().unique()] += 1
+        return {
+            i: None
+            for i in large
+            if self._blocks[i].axes == [0]
+            and self._blocks[i].slices[0] is not None
+            and bool((taken[self._blocks[i].slices[0]] == 1).all())
+        }
 
     def extend(self, s: PerPlayer) -> Tensor:
         """Player values with a final 1 for whatever nobody owns."""
@@ -131,6 +168,63 @@ class Gates:
             block.reduce_into(sums, a, b, extended)
         return sums[: self.count]
 
+    def chain(self, grads: Sequence[Tensor], theta: Sequence[Tensor], s: PerPlayer) -> PerPlayer:
+        """⟨grads_g, θ_g⟩, and then grads ← s·grads in place: the chain rule from θ̃ = s·θ to s and to θ.
+
+        The large slices are walked through in pieces that stay in cache between the two.
+        """
+        if not self._alone:
+            sums = self.dot(grads, theta, s)
+            self.scaled(grads, s, out=grads)
+            return sums
+        sums = grads[0].new_zeros(self.count + 1)
+        extended = self.extend(s)
+        for i, (grad, t) in enumerate(zip(grads, theta)):
+            if i not in self._alone:
+                block = self._blocks[i]
+                block.reduce_into(sums, grad, t, extended)
+                grad.mul_(block.product(extended))
+                continue
+            for rows, span in self._pieces(i):
+                g, part = grad[rows].flatten(1), t[rows].flatten(1)
+                sums[span].add_(torch.linalg.vecdot(g, part))
+                g.mul_(s[span, None])
+        return sums[: self.count]
+
+    def settle(self, theta: Sequence[Tensor], radius: PerPlayer, s: PerPlayer, out: Sequence[Tensor]) -> None:
+        """θ_g projected in place to ‖θ_g‖ ≤ radius_g, and out = s·θ; walked through in pieces where possible."""
+        if not self._alone:
+            shrinkage = (radius / self.sq_norm(theta).sqrt_().clamp_min_(1e-30)).clamp_max_(1.0)
+            self.scaled(theta, shrinkage, out=theta)
+            self.scaled(theta, s, out=out)
+            return
+        sums = theta[0].new_zeros(self.count + 1)
+        for i, block in enumerate(self._blocks):
+            if i not in self._alone:
+                block.sq_norm_into(sums, theta[i])
+        for i in self._alone:
+            for rows, span in self._pieces(i):
+                part = theta[i][rows].flatten(1)
+                sums[span].add_(torch.linalg.vector_norm(part, dim=1).square_())
+                norm = sums[span].sqrt().clamp_min_(1e-30)
+                part.mul_((radius[span] / norm).clamp_max_(1.0)[:, None])
+                torch.mul(part, s[span, None], out=out[i][rows].flatten(1))
+        shrinkage = (radius / sums[: self.count].sqrt_().clamp_min_(1e-30)).clamp_max_(1.0)
+        rest = [i for i in range(len(self._blocks)) if i not in self._alone]
+        both = self.extend(shrinkage), self.extend(s)
+        for i in rest:
+            theta[i].mul_(self._blocks[i].product(both[0]))
+            torch.mul(theta[i], self._blocks[i].product(both[1]), out=out[i])
+
+    def _pieces(self, i: int) -> Iterator[tuple[slice, slice]]:
+        """Row ranges of block ``i``, and the players they belong to."""
+        shape, span = self._blocks[i].shape, self._blocks[i].slices[0]
+        assert span is not None
+        step = max(1, PIECE // max(1, shape[1:].numel()))
+        for start in range(0, shape[0], step):
+            stop = min(start + step, shape[0])
+            yield slice(start, stop), slice(span.start + start, span.start + stop)
+
     def scaled(self, source: Sequence[Tensor], s: PerPlayer, out: Sequence[Tensor]) -> None:
         """out = s·source, gate by gate; ``out`` may be ``source`` itself."""
         extended = self.extend(s)
@@ -144,6 +238,16 @@ class Gates:
             factor = block.product(extended)
             assert factor is not None
             torch.mul(a, factor, out=o)
+
+    def sq_norm(self, theta: Sequence[Tensor]) -> PerPlayer:
+        """‖θ_g‖² for every player: :meth:`dot` with itself, in one pass over the large slices."""
+        v = self._vectors
+        sums = theta[0].new_zeros(self.count + 1)
+        if v:
+            sums.index_add_(0, self._bank, torch.cat(list(theta[:v])).square_())
+        for block, t in zip(self._blocks, theta[v:]):
+            block.sq_norm_into(sums, t)
+        return sums[: self.count]
 
     def stacked(self, theta: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """For every gate, the players of one shape and their slices as rows: ``(n,)`` and ``(n, d)``.

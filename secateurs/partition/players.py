@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import StructureError, suggest
-from ..shapes import AtomMask, Mask, PerLayer, PerPlayer
+from ..shapes import AtomMask, Mask, PerPlayer
 from ..structure import Structure, trace
 from .gates import Gate, Gates
 from .resources import Resource, compile_resource, headcount, split_by_multiplicity
@@ -90,14 +90,28 @@ class Players:
         return self.gates.parameters[0].device
 
     @property
-    def minimum(self) -> Tensor:
-        """``(layers,)`` how many players each layer must keep."""
-        return torch.tensor([layer.minimum for layer in self.layers])
+    def dtype(self) -> torch.dtype:
+        """What participation is kept in: float64 beside float64 weights, else float32."""
+        return torch.promote_types(torch.float32, self.gates.parameters[0].dtype)
 
-    def mass(self, phi: PerPlayer) -> PerLayer:
-        """Σ φ over each layer's players, float64 on the CPU: what resources are computed from."""
-        total = phi.new_zeros(len(self.layers), dtype=torch.float64)
-        return total.index_add_(0, self.layer_of.to(phi.device), phi.double()).cpu()
+    @property
+    def minimum(self) -> np.ndarray:
+        """``(layers,)`` how many players each layer must keep."""
+        return np.array([layer.minimum for layer in self.layers], dtype=float)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """``(layers,)`` how many players each layer has."""
+        return np.array([layer.size for layer in self.layers], dtype=float)
+
+    def mass(self, phi: PerPlayer | np.ndarray) -> np.ndarray:
+        """Σ φ over each layer's players, ``(layers,)``: what resources are computed from."""
+        held = phi.detach().cpu().numpy() if isinstance(phi, Tensor) else phi
+        return np.add.reduceat(held, self._starts, dtype=np.float64)
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        return np.array([layer.start for layer in self.layers])
 
     def resource(self, name: str) -> Resource:
         """The cost function of 'groups', 'params', 'macs' or 'bytes'."""
@@ -242,19 +256,17 @@ def _weights(model: nn.Module, structure: Structure, inputs: Any, ignore: Sequen
 
 def _per_weight(players: Players, name: str) -> Resource:
     """A weight costs one parameter, its bytes, or one MAC per position it is used at."""
-    sizes = {layer.name: layer.size for layer in players.layers}
     named = dict(players.model.named_parameters())
     each = {
         "params": lambda _: 1.0,
-        "bytes": lambda n: float(named[n].element_size()),
-        "macs": lambda n: players.structure.macs_of(n) / sizes[n],
+        "bytes": lambda layer: float(named[layer.name].element_size()),
+        "macs": lambda layer: players.structure.macs_of(layer.name) / layer.size,
     }[name]
-    cost = torch.tensor([each(layer.name) for layer in players.layers], dtype=torch.float64)
-    rest = players.structure.amount(name, None) - float(cost @ torch.tensor([float(s) for s in sizes.values()]))
-    count = len(players.layers)
-    base = headcount(count)
-    coefficient = torch.cat([cost, torch.tensor([rest], dtype=torch.float64)])
-    return Resource(name, base.constant, base.multiplicity, coefficient, torch.arange(count + 1)[:, None])
+    cost = np.array([each(layer) for layer in players.layers])
+    rest = players.structure.amount(name, None) - float(cost @ players.sizes)
+    base = headcount(len(players.layers))
+    coefficient, factors = np.append(cost, rest), np.arange(len(players.layers) + 1)[:, None]
+    return Resource(name, base.constant, base.multiplicity, coefficient, factors)
 
 
 def _by_first_atom(layer_of: np.ndarray) -> Iterable[int]:

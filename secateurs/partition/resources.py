@@ -13,15 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
-
-from ..shapes import PerLayer
 
 
 @dataclass(frozen=True, eq=False)
 class Resource:
-    """One resource in compiled form.
+    """One resource in compiled form. Everything is small and lives on the host.
 
     Attributes:
         name: 'params', 'macs', 'bytes' or 'groups'.
@@ -32,29 +28,25 @@ class Resource:
     """
 
     name: str
-    constant: Tensor
-    multiplicity: Tensor
-    coefficient: Tensor
-    factors: Tensor
+    constant: np.ndarray
+    multiplicity: np.ndarray
+    coefficient: np.ndarray
+    factors: np.ndarray
 
-    def amount(self, mass: PerLayer) -> float:
-        """R at the given mass per layer."""
-        widths = self.constant + self.multiplicity @ mass.to(self.constant)
+    def amount(self, mass: np.ndarray) -> float:
+        """R at the given mass per layer, ``(layers,)``."""
+        widths = self.constant + self.multiplicity @ mass
         return float(self.coefficient @ widths[self.factors].prod(1))
 
-    def marginal(self, mass: PerLayer) -> PerLayer:
-        """∂R/∂Φ_l: the amount one whole player of each layer costs at these widths."""
-        widths = (self.constant + self.multiplicity @ mass.to(self.constant)).requires_grad_(True)
-        with torch.enable_grad():
-            total = self.coefficient @ widths[self.factors].prod(1)
-            (slope,) = torch.autograd.grad(total, widths)
+    def marginal(self, mass: np.ndarray) -> np.ndarray:
+        """∂R/∂Φ_l, ``(layers,)``: the amount one whole player of each layer costs at these widths."""
+        widths = self.constant + self.multiplicity @ mass
+        values = widths[self.factors]
+        slope = np.zeros_like(widths)
+        for k in range(values.shape[1]):
+            others = np.delete(values, k, axis=1).prod(1)
+            np.add.at(slope, self.factors[:, k], self.coefficient * others)
         return slope @ self.multiplicity
-
-    def grouped(self, layers: Tensor, count: int) -> Resource:
-        """The same resource over coarser layers (``layers[old] = new``)."""
-        merged = self.multiplicity.new_zeros(self.multiplicity.shape[0], count)
-        merged.index_add_(1, layers, self.multiplicity)
-        return Resource(self.name, self.constant, merged, self.coefficient, self.factors)
 
 
 def compile_resource(
@@ -85,10 +77,10 @@ def compile_resource(
     padded = [row + [one] * (depth - len(row)) for row in factors] or [[one]]
     return Resource(
         name,
-        torch.tensor([*constant, 1.0], dtype=torch.float64),
-        torch.tensor(np.stack([*rows, np.zeros(layers)]), dtype=torch.float64),
-        torch.tensor([c for c, _ in terms] or [0.0], dtype=torch.float64),
-        torch.tensor(padded, dtype=torch.long),
+        np.array([*constant, 1.0]),
+        np.stack([*rows, np.zeros(layers)]),
+        np.array([c for c, _ in terms] or [0.0], dtype=float),
+        np.array(padded),
     )
 
 
@@ -96,10 +88,10 @@ def headcount(layers: int) -> Resource:
     """The resource 'groups': every player costs one."""
     return Resource(
         "groups",
-        torch.tensor([*[0.0] * layers, 1.0], dtype=torch.float64),
-        torch.cat([torch.eye(layers, dtype=torch.float64), torch.zeros(1, layers, dtype=torch.float64)]),
-        torch.ones(layers, dtype=torch.float64),
-        torch.arange(layers)[:, None],
+        np.array([*[0.0] * layers, 1.0]),
+        np.concatenate([np.eye(layers), np.zeros((1, layers))]),
+        np.ones(layers),
+        np.arange(layers)[:, None],
     )
 
 

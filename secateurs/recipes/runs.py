@@ -107,9 +107,8 @@ def inspect_model(model: str, data: str, granularity: str = "channel", *, classe
         raise DataError("inspect needs --data: a data set, or the shape of one input such as 3x32x32")
     net = build_model(model, classes=classes, input_shape=shape)
     found = players(net, inputs, granularity.split("+"))
-    ones = torch.tensor([float(layer.size) for layer in found.layers], dtype=torch.float64)
-    least = found.minimum.double()
-    each = {r: found.resource(r).marginal(ones).tolist() for r in ("params", "macs")}
+    least = found.minimum
+    each = {r: found.resource(r).marginal(found.sizes).tolist() for r in ("params", "macs")}
     return {
         "model": model,
         "granularity": granularity,

@@ -7,8 +7,9 @@ fit are then taken back, highest priority first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,7 +41,7 @@ def fit_budget(players: Players, priority: PerPlayer, targets: Mapping[str, floa
     for layer in players.layers:
         span = slice(layer.start, layer.stop)
         protected[span] = top_k(priority[span], layer.minimum)
-    least = players.minimum.double()
+    least = players.minimum
     for name, target in targets.items():
         floor = players.resource(name).amount(least)
         if floor > target * (1 + 1e-9):
@@ -49,23 +50,27 @@ def fit_budget(players: Players, priority: PerPlayer, targets: Mapping[str, floa
             )
     order = torch.sort(priority, descending=True, stable=True).indices
     order = order[~protected[order]]
-    one_hot = torch.nn.functional.one_hot(layer_of[order], len(players.layers)).double()
-    mass = torch.cat([least[None], least + one_hot.cumsum(0)]) if len(order) else least[None]
+    queue = layer_of[order].numpy()
 
-    def fits(mass_of_layers: Tensor) -> bool:
+    def mass_of(taken: int) -> np.ndarray:
+        return least + np.bincount(queue[:taken], minlength=len(players.layers))
+
+    def fits(mass_of_layers: np.ndarray) -> bool:
         return all(players.resource(n).amount(mass_of_layers) <= t * (1 + 1e-9) for n, t in targets.items())
 
     low, high = 0, len(order)  # the amount grows with every player taken, so the longest prefix that fits is found by halving
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(mass[middle]) else (low, middle - 1)
+        low, high = (middle, high) if fits(mass_of(middle)) else (low, middle - 1)
     keep = protected.clone()
     keep[order[:low]] = True
-    _take_back(keep, order[low:], layer_of, mass[low].clone(), fits)
+    _take_back(keep, order[low:], layer_of, mass_of(low), fits)
     return keep.to(players.device)
 
 
-def _take_back(keep: Mask, rest: Tensor, layer_of: Tensor, mass: Tensor, fits) -> None:
+def _take_back(
+    keep: Mask, rest: Tensor, layer_of: Tensor, mass: np.ndarray, fits: Callable[[np.ndarray], bool]
+) -> None:
     """Add, in order of priority, whoever still fits. A layer that is too dear once stays too dear."""
     closed: set[int] = set()
     for player in rest.tolist():

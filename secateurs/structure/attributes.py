@@ -21,7 +21,7 @@ from .types import Attribute
 NAMES = {
     "heads": (
         "num_heads", "n_head", "n_heads", "nheads", "nhead", "num_head", "heads", "h", "head_count",
-        "num_attention_heads", "num_key_value_heads", "num_kv_heads", "n_kv_heads", "n_kv_head", "num_key_values",
+        "num_attention_heads", "num_key_value_heads", "num_kv_heads", "n_kv_heads", "n_kv_head",
     ),
     "width": (
         "all_head_size", "inner_dim", "attn_dim", "inner_width", "inner_size", "qkv_dim", "proj_dim",
@@ -32,8 +32,8 @@ NAMES = {
     "norm-channels": ("num_channels",),
     "features": ("num_features",),
     "piece": (
-        "split_size", "chunk_size", "width", "hidden_dim", "hidden_size", "intermediate_size", "inner_dim", "c",
-        "half", "hidden_features", "hidden_channels", "embed_dim", "d_inner", "split_dim",
+        "split_size", "chunk_size", "width", "hidden_dim", "hidden_size", "intermediate_size", "inner_dim",
+        "c", "half", "hidden_features", "hidden_channels", "embed_dim", "d_inner", "split_dim",
     ),
     "flat": ("flat_features", "flat_size", "num_flat_features", "flatten_dim", "flattened", "num_features"),
 }  # fmt: skip
@@ -93,7 +93,9 @@ def _vector_attributes(module: nn.Module, weight: Any) -> dict[str, Any]:
     return {name: int(weight.shape[0])}
 
 
-def kept_attributes(attributes: Sequence[Attribute], keep: Array, model: nn.Module) -> dict[str, dict[str, Any]]:
+def kept_attributes(
+    attributes: Sequence[Attribute], keep: Array, model: nn.Module
+) -> dict[str, dict[str, Any]]:
     """Values after a cut, only those that change."""
     alive = np.append(keep, True)
     out: dict[str, dict[str, Any]] = {}

@@ -27,8 +27,11 @@ class _Touch:
     axis: Array
 
 
-def build(model: nn.Module, ledger: Ledger, classes: Classes, batch: int) -> Structure:
-    """Assemble the structure; ``batch`` divides multiply-accumulates down to one example."""
+def build(model: nn.Module, ledger: Ledger, classes: Classes, batch: int) -> tuple[Structure, Array]:
+    """Assemble the structure, and the atom of each node (−1: none).
+
+    ``batch`` divides multiply-accumulates down to one example.
+    """
     _fix_unused(classes, ledger)
     touch = _touches(ledger, classes)
     groups = _group(ledger, classes, touch)
@@ -53,7 +56,7 @@ def build(model: nn.Module, ledger: Ledger, classes: Classes, batch: int) -> Str
         shapes=shapes,
     )
     _swap_attention(model, structure)
-    return structure
+    return structure, atom_of
 
 
 def _fix_unused(classes: Classes, ledger: Ledger) -> None:

@@ -19,7 +19,10 @@ from ..errors import StructureError
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Parameters and buffers by canonical (first) name, each tensor once."""
     seen: set[int] = set()
-    for source in (model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)):
+    for source in (
+        model.named_parameters(remove_duplicate=False),
+        model.named_buffers(remove_duplicate=False),
+    ):
         for name, tensor in source:
             if id(tensor) not in seen:
                 seen.add(id(tensor))
@@ -30,7 +33,10 @@ def aliases(model: nn.Module) -> dict[str, str]:
     """Further names of tied parameters and buffers → the canonical name."""
     first: dict[int, str] = {}
     out: dict[str, str] = {}
-    for source in (model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)):
+    for source in (
+        model.named_parameters(remove_duplicate=False),
+        model.named_buffers(remove_duplicate=False),
+    ):
         for name, tensor in source:
             canonical = first.setdefault(id(tensor), name)
             if canonical != name:
@@ -65,7 +71,7 @@ def copy_with(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.
     except Exception as error:
         raise StructureError(
             f"{type(model).__name__} cannot be copied ({type(error).__name__}: {error}); "
-            "make it work with copy.deepcopy, for instance by not keeping open files or graph tensors on modules"
+            "make it work with copy.deepcopy, for instance by not keeping open files on modules"
         ) from error
 
 

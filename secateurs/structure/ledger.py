@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from .labels import Array, Block, Label, make_data
 
@@ -94,6 +95,11 @@ class Ledger:
     forbidden: list[Array] = field(default_factory=list)
     producers: list[tuple[str, Array]] = field(default_factory=list)
     unknown: dict[str, str] = field(default_factory=dict)
+    # What every operator put out, and the loose nodes made on the way, for a trial cut to be held against.
+    history: list[tuple[str, list[Label | None]]] = field(default_factory=list)
+    loose: list[Array] = field(default_factory=list)
+    outputs: list[tuple[tuple[int, ...], torch.dtype]] = field(default_factory=list)
+    faked: bool = True
     # Dataflow between operators: what a dead one computes binds shapes, but no values.
     inputs_of: list[set[int]] = field(default_factory=lambda: [set()])
     value_freezes: list[tuple[int, Array, str]] = field(default_factory=list)
@@ -106,6 +112,10 @@ class Ledger:
 
     def fresh(self, count: int) -> Array:
         """New nodes that belong to no tensor (padding, for instance)."""
+        self.loose.append(self._new(count))
+        return self.loose[-1]
+
+    def _new(self, count: int) -> Array:
         ids = np.arange(self.size, self.size + count, dtype=np.int64)
         self.size += count
         return ids
@@ -115,7 +125,7 @@ class Ledger:
         blocks = []
         for axis, size in enumerate(shape):
             if size > 1:
-                ids = self.fresh(size)
+                ids = self._new(size)
                 self.axes.append(Axis(name, axis, int(ids[0]), size))
                 blocks.append(Block((axis,), make_data(ids, columns=[ids])))
         return Label(tuple(shape), tuple(blocks))

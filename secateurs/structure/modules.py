@@ -41,7 +41,8 @@ class PrunedMultiheadAttention(nn.MultiheadAttention):
         k, v, extra = self._extend(k, v)
         heads = [t.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2) for t in (q, k, v)]
         mask = self._mask(attn_mask, key_padding_mask, heads[0], heads[1].shape[2], extra)
-        y, weights = self._attend(*heads, mask, need_weights, is_causal and mask is None)
+        causal = is_causal and mask is None
+        y, weights = self._attend(heads[0], heads[1], heads[2], mask, need_weights, causal)
         y = F.linear(y.transpose(1, 2).flatten(2), self.out_proj.weight, self.out_proj.bias)
         if weights is not None and average_attn_weights:
             weights = weights.mean(1)
@@ -53,7 +54,9 @@ class PrunedMultiheadAttention(nn.MultiheadAttention):
         inner = self.num_heads * self.head_dim
         packed = self.in_proj_weight
         weights = (
-            packed.split(inner) if packed is not None else (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+            packed.split(inner)
+            if packed is not None
+            else (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
         )
         biases = self.in_proj_bias.split(inner) if self.in_proj_bias is not None else (None,) * 3
         return [F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases)]

@@ -62,10 +62,10 @@ def shrink(
 def _refuse(model: nn.Module, structure: Structure, keep: Array) -> None:
     """Raise when the structure is another model's or a layer would be emptied."""
     shapes = {n: tuple(t.shape) for n, t in named_tensors(model)}
-    for (name, _), _ids in structure.axes.items():
+    for name, _ in structure.axes:
         if shapes.get(name) != structure.shapes[name]:
             raise StructureError(
-                f"the structure was traced with {name!r} of shape {structure.shapes[name]}, but the model has "
+                f"the structure was traced with {name!r} of shape {structure.shapes[name]}, the model has "
                 f"{shapes.get(name, 'no such tensor')}; trace the model again"
             )
     for family in structure.families:
@@ -78,4 +78,6 @@ def _refuse(model: nn.Module, structure: Structure, keep: Array) -> None:
     alive = np.append(keep, True)
     for (name, axis), ids in structure.axes.items():
         if not alive[ids].any():
-            raise StructureError(f"keep leaves nothing of axis {axis} of {name!r}; keep at least one of its groups")
+            raise StructureError(
+                f"keep leaves nothing of axis {axis} of {name!r}; keep at least one of its groups"
+            )

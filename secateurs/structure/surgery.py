@@ -126,16 +126,16 @@ def replay(model: nn.Module, surgery: Surgery) -> nn.Module:
             raise StructureError(f"the surgery cuts {name!r}, which {type(model).__name__} does not have")
         if present[name] != shape:
             raise StructureError(
-                f"the surgery cuts {name!r} of shape {tuple(shape)}, but in this {type(model).__name__} it has "
-                f"shape {tuple(present[name])}; build the model with the arguments it was pruned with"
+                f"the surgery cuts {name!r} of shape {tuple(shape)}, but here it has shape "
+                f"{tuple(present[name])}; build the model with the arguments it was pruned with"
             )
     for path in (*surgery.swapped, *surgery.attributes):
         try:
             model.get_submodule(path)
         except AttributeError as error:
-            raise StructureError(f"{type(model).__name__} has no module {path!r} that the surgery changes") from error
+            raise StructureError(
+                f"{type(model).__name__} has no module {path!r} that the surgery changes"
+            ) from error
     # A plain copy of the record: applying it may add nothing new to the caller's.
     apply(model, surgery.model_copy(deep=True))
     return model
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,68 +25,61 @@ def trace(model: nn.Module, example_inputs: Any, *, trial: bool = True, seconds:
         model: left untouched: weights, mode, hooks, random state.
         example_inputs: a tensor, a tuple of arguments, or a dict of keyword arguments; the first axis of
             the first tensor is the batch.
-        trial: run the cut network once on fake tensors and fix what the code cannot run without.
+        trial: trace the cut network, too, on fake tensors, and fix what the code cannot lose.
         seconds: how long the search for such places may take.
 
     Raises:
         StructureError: the model cannot be copied or does not run on the inputs. An operator that is not
             known is no error: what it touches is fixed and listed in ``frozen``.
     """
-    ledger = read(model, example_inputs)
-    structure = _resolve(model, ledger, [], set(), example_inputs)
-    if not trial or not structure.atoms:
+    resolver = _Resolver(model, read(model, example_inputs), example_inputs, seconds)
+    structure, nodes = resolver.resolve()
+    return resolver.tried(structure, nodes) if trial else structure
+
+
+@dataclass
+class _Resolver:
+    """One trace's facts, resolved under growing knowledge of what the code does not allow."""
+
+    model: nn.Module
+    ledger: Ledger
+    inputs: Any
+    seconds: float
+    banned: list[tuple[Array, str]] = field(default_factory=list)
+    rows: set[int] = field(default_factory=set)
+
+    def resolve(self) -> tuple[Structure, Array]:
+        tensors = tensors_in(self.inputs)
+        batch = tensors[0].shape[0] if tensors and tensors[0].dim() else 1
+        classes = Classes(self.ledger, self.banned, self.rows)
+        structure, nodes = build(self.model, self.ledger, classes, max(batch, 1))
+        structure.inputs = self.inputs
+        return structure, nodes
+
+    def failing(self, structure: Structure, nodes: Array) -> list[int]:
+        return failing(self.model, self.ledger, nodes, structure, self.inputs, self.seconds)
+
+    def tried(self, structure: Structure, nodes: Array) -> Structure:
+        """Fix what fails the trial; where a joint axis was cut by columns, rows are tried first."""
+        bad = self.failing(structure, nodes)
+        self.rows = self._splits_of(nodes, structure, bad)
+        if self.rows:
+            other, other_nodes = self.resolve()
+            worse = self.failing(other, other_nodes)
+            if len(worse) < len(bad):
+                structure, nodes, bad = other, other_nodes, worse
+            else:
+                self.rows = set()
+        while bad:
+            atoms = np.concatenate([structure.families[index].atoms for index in bad])
+            self.banned.append((np.flatnonzero(np.isin(nodes, atoms)), FIXED_BY_CODE))
+            structure, nodes = self.resolve()
+            bad = self.failing(structure, nodes)
         return structure
-    return _tried(model, ledger, structure, example_inputs, seconds)
 
-
-def _resolve(
-    model: nn.Module, ledger: Ledger, banned: list[tuple[Array, str]], rows: set[int], inputs: Any
-) -> Structure:
-    tensors = tensors_in(inputs)
-    batch = tensors[0].shape[0] if tensors and tensors[0].dim() else 1
-    structure = build(model, ledger, Classes(ledger, banned, rows), max(batch, 1))
-    structure.inputs = inputs
-    return structure
-
-
-def _tried(model: nn.Module, ledger: Ledger, structure: Structure, inputs: Any, seconds: float) -> Structure:
-    """Fix what fails the trial; where a joint axis was cut by columns, rows are tried first."""
-    bad = failing(model, structure, inputs, seconds)
-    if not bad:
-        return structure
-    rows = _splits_of(ledger, structure, bad)
-    if rows:
-        other = _resolve(model, ledger, [], rows, inputs)
-        worse = failing(model, other, inputs, seconds)
-        if len(worse) < len(bad):
-            structure, bad = other, worse
-        else:
-            rows = set()
-    banned: list[tuple[Array, str]] = []
-    for _ in range(3):
-        if not bad:
-            break
-        banned += [(_nodes(ledger, structure, index), FIXED_BY_CODE) for index in bad]
-        structure = _resolve(model, ledger, banned, rows, inputs)
-        bad = failing(model, structure, inputs, seconds)
-    return structure
-
-
-def _nodes(ledger: Ledger, structure: Structure, family: int) -> Array:
-    """A family's nodes on the parameter axes it touches."""
-    atoms = structure.families[family].atoms
-    found = []
-    for axis in ledger.axes:
-        ids = structure.axes.get((axis.tensor, axis.axis))
-        if ids is not None:
-            found.append(axis.start + np.flatnonzero(np.isin(ids, atoms)))
-    return np.concatenate(found)
-
-
-def _splits_of(ledger: Ledger, structure: Structure, families: list[int]) -> set[int]:
-    """Joint axes that hold nodes of these families."""
-    marked = np.zeros(ledger.size, dtype=bool)
-    for index in families:
-        marked[_nodes(ledger, structure, index)] = True
-    # Activations carry the producers' own nodes, so a split of a family's axis holds marked nodes.
-    return {n for n, split in enumerate(ledger.splits) if marked[split.ids].any()}
+    def _splits_of(self, nodes: Array, structure: Structure, families: list[int]) -> set[int]:
+        """Joint axes that hold nodes of these families."""
+        atoms = [structure.families[index].atoms for index in families]
+        marked = np.isin(nodes, np.concatenate(atoms)) if atoms else np.zeros(len(nodes), dtype=bool)
+        # Activations carry the producers' own nodes, so a split of a family's axis holds marked nodes.
+        return {n for n, split in enumerate(self.ledger.splits) if marked[split.ids].any()}

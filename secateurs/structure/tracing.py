@@ -63,18 +63,9 @@ class Reader(TorchDispatchMode):
         self.ledger.inputs_of.append({getattr(t, ORIGIN, 0) for t in inputs})
         if func._schema.is_mutable:
             self._mutate(func, args, kwargs, inputs, out)
-        elif any(label_of(t).blocks or label_of(t).free for t in inputs) or not inputs:
-            self._apply(func, args, kwargs, inputs, out)
         else:
-            self._note_products(func, args, kwargs, inputs, out)
-        return out
-
-    def _note_products(self, func: Any, args: Any, kwargs: Any, inputs: list[Tensor], out: Any) -> None:
-        """Nothing is labelled; only multiply-accumulates and views matter."""
-        for tensor in tensors_in(out):
-            self.remember(tensor, None)
-        if func._schema.name.removeprefix("aten::") in ("mm", "bmm", "addmm", "convolution", "baddbmm"):
             self._apply(func, args, kwargs, inputs, out)
+        return out
 
     def _call(self, func: Any, args: Any, kwargs: Any, out: Any) -> Call:
         names = argument_names(func)
@@ -90,16 +81,20 @@ class Reader(TorchDispatchMode):
         call_ = self._call(func, args, kwargs, out)
         rule = RULES.get(call_.name) if func.namespace == "aten" else None
         if rule is None:
-            labels: Any = self._unknown(call_, func, inputs)
+            labels: Any = None
+            self._unknown(call_, func, inputs)
         else:
             before = len(self.ledger.unions), len(self.ledger.freezes)
             try:
                 labels = rule(call_)
             except Exception as error:  # a rule's own limits freeze, they never raise at the user
                 del self.ledger.unions[before[0] :], self.ledger.freezes[before[1] :]
-                labels = self._unknown(call_, func, inputs, f": {type(error).__name__} {error}")
+                labels = None
+                self._unknown(call_, func, inputs, f": {type(error).__name__} {error}")
         outputs = list(out) if isinstance(out, (tuple, list)) else [out]
         labels = list(labels) if isinstance(labels, (tuple, list)) else [labels]
+        if not call_.swapped:
+            self.ledger.history.append((call_.name, labels))
         for tensor, label in zip(outputs, labels + [None] * len(outputs)):
             if isinstance(tensor, Tensor):
                 self.remember(tensor, label)
@@ -185,7 +180,9 @@ def fake(mode: FakeTensorMode, tensor: Tensor) -> Tensor:
     """A fake of the same shape, strides, type and device."""
     try:
         with mode:
-            return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+            return torch.empty_strided(
+                tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device
+            )
     except Exception:
         return mode.from_tensor(tensor.detach())
 
@@ -225,13 +222,21 @@ def read(model: nn.Module, inputs: Any) -> Ledger:
 
 
 def _read(model: nn.Module, inputs: Any, mode: FakeTensorMode | None) -> Ledger:
-    ledger = Ledger()
     if mode is None:
-        shadow = copy_with(model, lambda _, t: t.detach().clone() if not isinstance(t, nn.Parameter) else t.detach())
+        shadow = copy_with(
+            model, lambda _, t: t.detach() if isinstance(t, nn.Parameter) else t.detach().clone()
+        )
         inputs = _pytree.tree_map(lambda v: v.detach().clone() if isinstance(v, Tensor) else v, inputs)
     else:
         shadow = copy_with(model, lambda _, t: fake(mode, t))
         inputs = fake_inputs(mode, inputs)
+    ledger = Ledger(faked=mode is not None)
+    follow(shadow, inputs, mode, ledger)
+    return ledger
+
+
+def follow(shadow: nn.Module, inputs: Any, mode: FakeTensorMode | None, ledger: Ledger) -> None:
+    """Run a copy under the reader, writing to ``ledger``."""
     shadow.eval()
     reader = Reader(ledger, shadow)
     for name, tensor in named_tensors(shadow):
@@ -246,8 +251,8 @@ def _read(model: nn.Module, inputs: Any, mode: FakeTensorMode | None) -> Ledger:
         stack.enter_context(reader)
         out = call(shadow, inputs)
     outputs = tensors_in(out)
+    ledger.outputs = [(tuple(t.shape), t.dtype) for t in outputs]
     for tensor in outputs:
         for block in label_of(tensor).blocks:
             ledger.freeze(block.ids, "the model's output")
     ledger.finish({getattr(t, ORIGIN, 0) for t in outputs})
-    return ledger

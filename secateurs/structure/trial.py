@@ -1,9 +1,11 @@
-"""A trial cut on fake tensors: does the user's code run at other sizes?
+"""A trial cut on fake tensors: does the user's code do the same at other sizes?
 
 Rules cannot see whether a size in a reshape or a slice was read from a shape, from an attribute, or written
-into the code. Removing one atom of each family and running the forward again, without arithmetic, tells.
-Families that fail are searched by bisection; for a joint axis the other way to cut it is tried, and
-otherwise the family is fixed with that reason.
+into the code, nor which axis of a reshape gives way. So a few atoms of each family are removed and the
+forward is traced again, without arithmetic, with the surviving nodes in place: every operator must put out
+exactly the nodes that survive of what it put out before, in the same order. That also catches what no shape
+betrays: a channel shuffle that keeps the wrong indices. Families that fail are found by bisection; for a
+joint axis the other way to cut it is tried, and otherwise the family is fixed with that reason.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,27 +22,140 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from .copying import call, copy_with, no_fastpath, tensors_in
+from .copying import copy_with
+from .labels import Array, Block, Label, make_data
+from .ledger import Ledger
 from .surgery import Surgery, plan, refit
-from .tracing import fake, fake_inputs, random_kept
+from .tracing import fake, fake_inputs, follow
 from .types import Structure
 
-FIXED_BY_CODE = "the model's code fixes this size: it does not run with one group fewer"
+FIXED_BY_CODE = "the model's code fixes this size: it does not do the same with one group fewer"
 
 
-def runs(model: nn.Module, structure: Structure, families: list[int], inputs: Any, shapes: list[Any] | None) -> bool:
-    """Does the model run, with outputs of unchanged shape, once each family lost an atom?"""
-    keep = np.ones(structure.atoms, dtype=bool)
-    for index in families:
-        keep[structure.families[index].atoms[-1]] = False
-    try:
-        surgery = plan(model, structure, keep)
-        return fake_shapes(model, surgery, inputs) == shapes
-    except Exception:
-        return False
+class Survivors(Ledger):
+    """A ledger whose nodes are those of a first trace that survive a cut."""
+
+    def __init__(self, first: Ledger, alive: Array) -> None:
+        super().__init__()
+        self._first, self._alive = first, alive
+        self._axes = {(a.tensor, a.axis): a for a in first.axes}
+        self.wrong = False
+
+    def tensor(self, name: str, shape: Sequence[int]) -> Label:
+        blocks = []
+        for axis, size in enumerate(shape):
+            held = self._axes.get((name, axis))
+            if held is not None and size > 1:
+                nodes = np.arange(held.start, held.start + held.size)
+                ids = nodes[self._alive[nodes]]
+                blocks.append(Block((axis,), make_data(ids, columns=[ids])))
+        return Label(tuple(shape), tuple(blocks))
+
+    def fresh(self, count: int) -> Array:
+        """The loose nodes made at this point of the first trace, as far as they survive."""
+        position = len(self.loose)
+        before = self._first.loose[position] if position < len(self._first.loose) else np.empty(0, np.int64)
+        ids = before[self._alive[before]]
+        self.wrong |= len(ids) != count
+        self.loose.append(ids if len(ids) == count else np.full(count, 0))
+        return self.loose[-1]
+
+    def agrees(self) -> bool:
+        """Did every operator put out what survives of what it put out before?"""
+        if self.wrong:
+            return False
+        for (old_name, old), (new_name, new) in zip(self._first.history, self.history):
+            if old_name != new_name:
+                break  # the code took another way (a copy where a view was); the oracle judges the rest
+            if not all(self._same(a, b) for a, b in zip(old, new)):
+                return False
+        return True
+
+    def _same(self, old: Label | None, new: Label | None) -> bool:
+        before = {b.dims: b.ids for b in old.blocks} if old is not None else {}
+        for block in new.blocks if new is not None else ():
+            ids = before.get(block.dims)
+            if ids is not None and not np.array_equal(ids[self._alive[ids]], block.ids.ravel()):
+                return False
+        return True
 
 
-def fake_shapes(model: nn.Module, surgery: Surgery, inputs: Any) -> list[Any]:
+# How many atoms a trial takes: no two families that are near each other alike, nothing divisible by 2 or 3.
+COPRIME = (1, 5, 7, 11, 13, 17, 19, 23)
+# Further cuts at most; 2³ families of one size and one number are told apart completely.
+ROUNDS = 3
+
+
+@dataclass
+class Trial:
+    """What a trial cut is made of and held against.
+
+    Attributes:
+        nodes: the atom of each node of ``ledger``, −1 for none.
+    """
+
+    model: nn.Module
+    ledger: Ledger
+    nodes: Array
+    structure: Structure
+    inputs: Any
+
+    def runs(self, families: list[int]) -> bool:
+        """Does the model do the same, with outputs of unchanged shape, at other sizes?
+
+        Families lose different numbers of atoms, so that code which takes one layer's width for
+        another's fails; the numbers have no small divisor, so that code which needs a multiple fails.
+        Families of one size that had to lose the same number are then told apart by further cuts, in
+        which only some of them lose one. An axis of one index has no label to compare, so families that
+        come down to one are only tried for shapes.
+        """
+        wide = [f for f in families if not self._narrow(f)]
+        rank, fewer = self._numbers(wide)
+        if wide and not self._cut(fewer, strict=True):
+            return False
+        for bit in range(min(ROUNDS, max(rank.values(), default=0).bit_length())):
+            some = {f: 1 for f in wide if rank[f] >> bit & 1}
+            if some and not self._cut(some, strict=True):
+                return False
+        return len(wide) == len(families) or self._cut(dict.fromkeys(families, 1), strict=False)
+
+    def _numbers(self, families: list[int]) -> tuple[dict[int, int], dict[int, int]]:
+        """How many atoms each family loses, and its rank among those of equal size that lose as many."""
+        of_size: dict[int, int] = {}
+        rank, fewer = {}, {}
+        for family in families:
+            size = len(self.structure.families[family].atoms)
+            choices = [c for c in COPRIME if c <= max(1, size - 2)]
+            position = of_size.get(size, 0)
+            of_size[size] = position + 1
+            rank[family], index = divmod(position, len(choices))
+            fewer[family] = choices[index]
+        return rank, fewer
+
+    def _narrow(self, family: int) -> bool:
+        atoms = self.structure.families[family].atoms
+        if len(atoms) > 2:
+            return False
+        touching = (ids for ids in self.structure.axes.values() if (ids == atoms[0]).any())
+        return any(len(ids) - int((ids == atoms[0]).sum()) < 2 for ids in touching)
+
+    def _cut(self, fewer_by_family: dict[int, int], strict: bool) -> bool:
+        keep = np.ones(self.structure.atoms, dtype=bool)
+        for index, fewer in fewer_by_family.items():
+            atoms = self.structure.families[index].atoms
+            # Not the last ones: a cut in the middle tells orders apart.
+            first = (len(atoms) - fewer) // 2
+            keep[atoms[first : first + fewer]] = False
+        survivors = Survivors(self.ledger, np.append(keep, True)[self.nodes])
+        try:
+            surgery = plan(self.model, self.structure, keep)
+            same = fake_shapes(self.model, surgery, self.inputs, survivors) == self.ledger.outputs
+        except Exception:
+            return False
+        return same and (survivors.agrees() or not strict)
+
+
+def fake_shapes(model: nn.Module, surgery: Surgery, inputs: Any, ledger: Ledger) -> list[Any]:
     """Shapes of all outputs of the cut network, without computing them."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
 
@@ -53,14 +169,9 @@ def fake_shapes(model: nn.Module, surgery: Surgery, inputs: Any) -> list[Any]:
 
     copy = copy_with(model, part)
     refit(copy, surgery)
-    copy.eval()
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_quiet())
-        stack.enter_context(random_kept(inputs))
-        stack.enter_context(no_fastpath())
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(mode)
-        return [(tuple(t.shape), t.dtype) for t in tensors_in(call(copy, fake_inputs(mode, inputs)))]
+    with _quiet():
+        follow(copy, fake_inputs(mode, inputs), mode, ledger)
+    return ledger.outputs
 
 
 @contextlib.contextmanager
@@ -74,16 +185,23 @@ def _quiet() -> Iterator[None]:
         logger.disabled = disabled
 
 
-def failing(model: nn.Module, structure: Structure, inputs: Any, seconds: float) -> list[int]:
-    """Families whose loss of an atom the code does not survive; all untested ones once time is up."""
-    try:
-        shapes = fake_shapes(model, Surgery(), inputs)
-    except Exception:
-        return []  # fakes do not run this model at all; the oracle decides on real tensors
+def failing(
+    model: nn.Module, ledger: Ledger, nodes: Array, structure: Structure, inputs: Any, seconds: float
+) -> list[int]:
+    """Families whose loss of an atom the code does not survive; all untested ones once time is up.
+
+    Args:
+        nodes: the atom of each node of ``ledger``, −1 for none.
+    """
+    if not structure.families:
+        return []
+    if not ledger.faked:
+        return []  # fakes do not run this model; the oracle decides on real tensors
+    trial = Trial(model, ledger, nodes, structure, inputs)
     deadline = time.monotonic() + seconds
 
     def search(families: list[int]) -> list[int]:
-        if not families or runs(model, structure, families, inputs, shapes):
+        if not families or trial.runs(families):
             return []
         if len(families) == 1 or time.monotonic() > deadline:
             return families

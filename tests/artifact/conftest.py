@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-FACTORY = '''
+FACTORY = """
 import torch
 from torch import nn
 
@@ -47,11 +47,11 @@ def other(classes):
 
 def broken():
     raise RuntimeError("out of order")
-'''
+"""
 
 
 class Attention(nn.Module):
-    """Nested outputs, a keyword, a transient buffer, a plain tensor constant and a region without gradients."""
+    """Nested outputs, a keyword, a transient buffer, a tensor constant and a region without gradients."""
 
     def __init__(self) -> None:
         super().__init__()

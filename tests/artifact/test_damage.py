@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -37,7 +38,9 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(model, folder, factory="zoo:conv-small", factory_kwargs=kwargs, example_inputs=X)
 
 
-def sealed(folder: Path, change: Callable[[dict[str, Any]], None], program: Callable[[Any], None] | None = None) -> None:
+def sealed(
+    folder: Path, change: Callable[[dict[str, Any]], None], program: Callable[[Any], None] | None = None
+) -> None:
     """Change an artifact as a forger would, with checksums that match."""
     if program is not None:
         path = folder / "program.json"
@@ -94,6 +97,16 @@ def test_a_missing_file_is_named(name: str, program: Path, tmp_path: Path) -> No
     (folder / name).unlink()
     with pytest.raises(ArtifactError, match=name.replace(".", r"\.")):
         load(folder)
+
+
+def test_one_changed_number_in_the_manifest_is_damage(zoo: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(zoo, tmp_path / "a"))
+    path = folder / "artifact.json"
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(ArtifactError, match="checksum does not match"):
+        load(folder)
+    path.write_text(json.dumps(json.loads((zoo / "artifact.json").read_text())))  # spacing is not damage
+    load(folder)
 
 
 def test_places_that_hold_no_artifact(tmp_path: Path) -> None:
@@ -171,6 +184,7 @@ def _first_call(program: dict[str, Any]) -> dict[str, Any]:
         lambda p: p["inputs"][0].__setitem__(0, "x=open('MARK','w')"),
         lambda p: p["inputs"][0].__setitem__(0, "self"),
         lambda p: p["inputs"][0].__setitem__(1, {"exec": 1}),
+        lambda p: p["inputs"][0][1].update(shape=["MARK"]),
         lambda p: p["nodes"][0].update(tensor="conv.weight.__class__"),
         lambda p: p.update(nodes=3),
         lambda p: p.update(output={"node": 9999}),
@@ -202,10 +216,12 @@ def test_the_files_are_json_and_raw_tensors_and_nothing_else(program: Path, zoo:
             header.pop("__metadata__")
             ends = sorted(tuple(entry["data_offsets"]) for entry in header.values())
             assert ends[0][0] == 0 and ends[-1][1] == len(content) - 8 - length
-            assert all(one[1] == two[0] for one, two in zip(ends, ends[1:]))
+            assert all(one[1] == two[0] for one, two in itertools.pairwise(ends))
 
 
-def test_loading_never_reaches_the_unpickler(program: Path, zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_never_reaches_the_unpickler(
+    program: Path, zoo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import pickle
 
     def refuse(*args: object, **kwargs: object) -> None:
@@ -229,7 +245,11 @@ def from_file(tmp_path: Path) -> tuple[Path, Path]:
     path.write_text(MARKING + f"# {tmp_path}\n")
     model = build_model(f"{path}:build", classes=4)
     folder = save(
-        model, tmp_path / "a", factory=f"{path}:build", factory_kwargs={"classes": 4}, example_inputs=torch.randn(2, 1, 6, 6)
+        model,
+        tmp_path / "a",
+        factory=f"{path}:build",
+        factory_kwargs={"classes": 4},
+        example_inputs=torch.randn(2, 1, 6, 6),
     )
     (path.parent / "MARK").unlink()
     return folder, path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +28,41 @@ def run(path: Path, *inputs: torch.Tensor) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-def test_a_shrunk_network_at_any_batch(batch: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_shrunk_network_at_any_batch(batch: int, tmp_path: Path) -> None:
     x = torch.randn(batch, 3, 16, 16)
     model = build_model("zoo:conv-small", input_shape=(3, 16, 16))
     structure = trace(model, x)
     keep = torch.ones(structure.atoms, dtype=torch.bool)
     for family in structure.families:
         keep[family.atoms[len(family.atoms) // 2 :]] = False
-    dense = export_onnx(model, x, tmp_path / "dense.onnx")
     small = shrink(model, structure, keep).model
     check = export_onnx(small.train(), (x,), tmp_path / "small.onnx")
     assert small.training
     assert check.dynamic_batch and check.note == "" and check.max_abs_difference < 1e-4
     assert 1 in check.batches and len(check.batches) >= 2
-    assert check.bytes == (tmp_path / "small.onnx").stat().st_size < dense.bytes
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["dense.onnx", "small.onnx"]
+    assert check.bytes == (tmp_path / "small.onnx").stat().st_size
+    weights = sum(4 * p.numel() for p in small.parameters())
+    assert weights * 0.9 < check.bytes < weights + 100_000
+    assert [p.name for p in tmp_path.iterdir()] == ["small.onnx"]
     y = torch.randn(7, 3, 16, 16)
     torch.testing.assert_close(run(check.path, y)[0], small.eval()(y), atol=1e-4, rtol=1e-4)
-    captured = capfd.readouterr()
-    assert (captured.out, captured.err) == ("", "")
+
+
+def test_nothing_is_printed(tmp_path: Path) -> None:
+    # In a process of its own: the exporter speaks once, through a handler that pytest has replaced. The second
+    # network fails its check at other batch sizes, of which ONNX Runtime would speak.
+    program = """if True:
+        import sys, torch
+        from secateurs.artifact import export_onnx
+        class Fixed(torch.nn.Module):
+            def forward(self, x):
+                return x.reshape(2, 6) * 2
+        export_onnx(torch.nn.Linear(3, 2), torch.randn(2, 3), sys.argv[1])
+        assert not export_onnx(Fixed(), torch.randn(2, 2, 3), sys.argv[1]).dynamic_batch
+    """
+    command = [sys.executable, "-c", program, str(tmp_path / "a.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_keywords_and_several_outputs(tmp_path: Path) -> None:
@@ -80,7 +98,9 @@ def test_token_inputs(tmp_path: Path) -> None:
     torch.testing.assert_close(run(check.path, tokens)[0], model(tokens), atol=1e-5, rtol=1e-5)
 
 
-def test_a_file_that_answers_differently_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_answers_differently_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x = torch.randn(2, 5)
     model, other = nn.Linear(5, 3), nn.Linear(5, 3)
     (tmp_path / "a.onnx").write_text("older")
@@ -106,8 +126,6 @@ def test_what_cannot_be_exported_is_said(tmp_path: Path) -> None:
 
 
 def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     values: Any = (nn.Linear(3, 2), torch.randn(2, 3), tmp_path / "a.onnx")
     with pytest.raises(MissingExtraError, match=r"pip install 'secateurs\[onnx\]'"):

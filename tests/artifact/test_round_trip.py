@@ -31,7 +31,12 @@ def disturb(model: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize(
     ("name", "shape"),
-    [("mlp-digits", (1, 8, 8)), ("lenet5", (1, 28, 28)), ("resnet20", (3, 16, 16)), ("vit-tiny", (3, 16, 16))],
+    [
+        ("mlp-digits", (1, 8, 8)),
+        ("lenet5", (1, 28, 28)),
+        ("resnet20", (3, 16, 16)),
+        ("vit-tiny", (3, 16, 16)),
+    ],
 )
 def test_a_shrunk_zoo_model_comes_back_exactly(name: str, shape: tuple[int, ...], tmp_path: Path) -> None:
     kwargs = {"classes": 10, "input_shape": shape, "seed": 3}
@@ -56,7 +61,9 @@ def test_a_shrunk_zoo_model_comes_back_exactly(name: str, shape: tuple[int, ...]
     assert type(back) is type(small.model) and not back.training
     assert same(outputs(back, x), outputs(small.model, x))
     state = small.model.state_dict()
-    assert {k: (v.shape, v.dtype) for k, v in back.state_dict().items()} == {k: (v.shape, v.dtype) for k, v in state.items()}
+    assert {k: (v.shape, v.dtype) for k, v in back.state_dict().items()} == {
+        k: (v.shape, v.dtype) for k, v in state.items()
+    }
     assert all(torch.equal(v, state[k]) for k, v in back.state_dict().items())
     assert repr(back) == repr(small.model)
     assert read_manifest(tmp_path / "artifact").metadata == {"note": "größe", "numbers": [1, 2.5, None]}
@@ -77,7 +84,9 @@ def test_a_shrunk_model_comes_back_without_its_factory(tmp_path: Path) -> None:
         assert same(outputs(back, y), outputs(small, y))
     assert all(torch.equal(v, small.state_dict()[k]) for k, v in back.state_dict().items())
     assert back.state_dict().keys() == small.state_dict().keys()
-    assert [n for n, p in back.named_parameters() if p.requires_grad] == [n for n, _ in small.named_parameters()]
+    assert [n for n, p in back.named_parameters() if p.requires_grad] == [
+        n for n, _ in small.named_parameters()
+    ]
 
 
 def test_a_program_keeps_keywords_nested_outputs_and_constants(tmp_path: Path) -> None:
@@ -92,6 +101,73 @@ def test_a_program_keeps_keywords_nested_outputs_and_constants(tmp_path: Path) -
         assert found["logits"].requires_grad  # it can be trained on
         torch.testing.assert_close(found, wanted)
     assert "scale" not in back.state_dict() and "scale" in dict(back.named_buffers())
+
+
+def test_a_program_refuses_shapes_it_was_not_exported_for(tmp_path: Path) -> None:
+    class Mean(nn.Module):
+        """Sizes become constants of the program: used on others it would answer wrongly and say nothing."""
+
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return x.sum((0, 2)) / int(x.shape[2]) + y.sum(0)
+
+    model = Mean()
+    save(model, tmp_path / "a", factory=None, example_inputs=(torch.randn(2, 3, 4), torch.randn(2, 3)))
+    back = load(tmp_path / "a")
+    x, y = torch.randn(5, 3, 4), torch.randn(5, 3)
+    assert same(outputs(back, x, y), outputs(model, x, y))
+    with pytest.raises(ValueError, match=r"input 'x' has shape \(5, 3, 6\).*takes \(s\d+, 3, 4\)"):
+        back(torch.randn(5, 3, 6), y)
+    with pytest.raises(ValueError, match="input 'y'"):
+        back(x, y=torch.randn(5, 3, 1))
+
+
+def test_a_program_of_many_operators(tmp_path: Path) -> None:
+    class Everything(nn.Module):
+        """Regions of autocast, numbers and None among the outputs, shape arithmetic, strings."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor, mask: torch.Tensor, scale: float = 1.0) -> tuple:
+            y = x
+            for _ in range(2):
+                with torch.autocast("cpu", enabled=False):
+                    y = self.second(self.first(y))
+            count = x.shape[0]
+            shuffled = y.view(count, 2, 2).transpose(1, 2).reshape(count, 4)
+            return (
+                (shuffled * scale).masked_fill(mask[:, None], float("-inf")),
+                nn.functional.interpolate(y[:, None, None], scale_factor=2.0, mode="nearest"),
+                torch.arange(count * 2, device=x.device).view(count, 2),
+                torch.zeros(count, 2, dtype=torch.float16),
+                torch.einsum("bi,ci->bc", y, y),
+                {"count": x.shape[1], "nothing": None, "halves": list(y.chunk(2, 1))},
+            )
+
+    model = disturb(Everything())
+    example = torch.randn(3, 4), torch.tensor([True, False, False])
+    save(model, tmp_path / "a", factory=None, example_inputs=example)
+    back = load(tmp_path / "a")
+    for size in (1, 6):
+        x, mask = torch.randn(size, 4), torch.rand(size) < 0.5
+        found, wanted = back(x, mask), model(x, mask)
+        assert found[-1]["count"] == 4 and found[-1]["nothing"] is None and type(found[-1]["halves"]) is list
+        torch.testing.assert_close(found[:-1], wanted[:-1], rtol=0, atol=0)
+        assert back(x, mask=mask)[0].equal(wanted[0])
+
+
+def test_a_network_of_one_batch_size(tmp_path: Path) -> None:
+    class Fixed(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.reshape(1, 6).repeat(2, 1)
+
+    x = torch.randn(1, 2, 3)
+    save(Fixed(), tmp_path / "a", factory=None, example_inputs=x)
+    back = load(tmp_path / "a")
+    assert same(outputs(back, x), outputs(Fixed(), x))
+    with pytest.raises(ValueError, match=r"takes \(1, 2, 3\)"):
+        back(torch.randn(2, 2, 3))
 
 
 def test_a_program_can_be_compiled_exported_and_saved_again(tmp_path: Path) -> None:
@@ -125,7 +201,9 @@ def test_dtypes(dtype: torch.dtype, route: str, factory_file: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["tied", "untied", None])
-def test_tied_weights_are_stored_once_and_come_back_tied(name: str | None, factory_file: Path, tmp_path: Path) -> None:
+def test_tied_weights_are_stored_once_and_come_back_tied(
+    name: str | None, factory_file: Path, tmp_path: Path
+) -> None:
     # "untied": the tie was made after the factory, and must be made again.
     model = disturb(build_model(f"{factory_file}:tied"))
     x = torch.randn(2, 6)
@@ -134,7 +212,10 @@ def test_tied_weights_are_stored_once_and_come_back_tied(name: str | None, facto
     assert sorted(load_file(tmp_path / "a" / "model.safetensors")) == ["0.bias", "0.weight", "2.bias"]
     back = load(tmp_path / "a")
     assert same(outputs(back, x), outputs(model, x))
-    assert dict(back.named_parameters(remove_duplicate=False))["2.weight"] is dict(back.named_parameters())["0.weight"]
+    assert (
+        dict(back.named_parameters(remove_duplicate=False))["2.weight"]
+        is dict(back.named_parameters())["0.weight"]
+    )
     assert len(list(back.parameters())) == 3
 
 
@@ -145,7 +226,13 @@ def test_memory_order_is_kept(route: str, factory_file: Path, tmp_path: Path) ->
     model.head.weight = nn.Parameter(torch.randn(8, 4).t())
     x = torch.randn(2, 1, 6, 6)
     kwargs = {"classes": 4, "input_shape": (1, 6, 6)}
-    save(model, tmp_path / "a", factory=spec if route == "factory" else None, factory_kwargs=kwargs, example_inputs=x)
+    save(
+        model,
+        tmp_path / "a",
+        factory=spec if route == "factory" else None,
+        factory_kwargs=kwargs,
+        example_inputs=x,
+    )
     parameters = dict(load(tmp_path / "a").named_parameters())
     for name, parameter in model.named_parameters():
         assert strides(parameters[name]) == strides(parameter), name
@@ -187,7 +274,9 @@ def test_saving_leaves_the_model_as_it_was(factory_file: Path, tmp_path: Path) -
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
 
 
-def test_the_folder_may_move_with_its_factory_and_the_input_signature_is_kept(factory_file: Path, tmp_path: Path) -> None:
+def test_the_folder_may_move_with_its_factory_and_the_input_signature_is_kept(
+    factory_file: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     run.mkdir()
     factory_file.rename(run / "factory.py")
@@ -274,7 +363,9 @@ def test_a_network_that_writes_into_its_buffers(tmp_path: Path) -> None:
     assert [float(back(x)[0, 0]) for _ in range(3)] == [1, 2, 3]
 
 
-def test_a_factory_that_builds_another_network_is_found_when_saving(factory_file: Path, tmp_path: Path) -> None:
+def test_a_factory_that_builds_another_network_is_found_when_saving(
+    factory_file: Path, tmp_path: Path
+) -> None:
     # The weights fit and the function does not: an activation that the factory does not have.
     model = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 6))
     with pytest.raises(ArtifactError, match="comes back differs"):

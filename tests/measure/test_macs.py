@@ -11,7 +11,9 @@ from secateurs.measure import count_bytes, count_macs, count_params
 
 
 def test_mlp() -> None:
-    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 10))
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 10)
+    )
     assert count_macs(model, torch.randn(4, 1, 28, 28)) == 784 * 512 + 512 * 256 + 256 * 10
 
 
@@ -103,7 +105,9 @@ def test_keyword_inputs_batches_and_control_flow() -> None:
 
 
 def test_nothing_but_contractions_counts() -> None:
-    model = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.LayerNorm(12), nn.Softmax(1))
+    model = nn.Sequential(
+        nn.BatchNorm2d(3), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.LayerNorm(12), nn.Softmax(1)
+    )
     assert count_macs(model, torch.randn(2, 3, 4, 4)) == 0
 
 

@@ -32,7 +32,10 @@ def matrix_product(path: Path, columns: int) -> Path:
 
 
 def test_a_smaller_file_is_seen_to_be_faster(tmp_path: Path) -> None:
-    paths = {"dense": matrix_product(tmp_path / "d.onnx", 512), "pruned": matrix_product(tmp_path / "p.onnx", 8)}
+    paths = {
+        "dense": matrix_product(tmp_path / "d.onnx", 512),
+        "pruned": matrix_product(tmp_path / "p.onnx", 8),
+    }
     found = compare_onnx(paths, torch.randn(64, 512), repeats=5)
     assert found.speedup["pruned"].median > 2
     assert (found["dense"].batch, found["dense"].threads) == (64, 1)

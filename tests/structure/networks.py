@@ -88,7 +88,12 @@ def conv_1d_3d() -> tuple[nn.Module, Any]:
         a = F.avg_pool1d(m.b(m.a(x)).relu(), 2).mean(-1)
         return m.out(torch.cat([a, m.c(y).tanh().amax((2, 3, 4))], 1))
 
-    modules = {"a": nn.Conv1d(3, 6, 3), "b": nn.BatchNorm1d(6), "c": nn.Conv3d(2, 4, 2), "out": nn.Linear(10, 3)}
+    modules = {
+        "a": nn.Conv1d(3, 6, 3),
+        "b": nn.BatchNorm1d(6),
+        "c": nn.Conv3d(2, 4, 2),
+        "out": nn.Linear(10, 3),
+    }
     return Function(forward, **modules), (torch.randn(2, 3, 9), torch.randn(2, 2, 4, 4, 4))
 
 
@@ -108,7 +113,9 @@ class ShortcutA(nn.Module):
 def _residual_a(pads: list[Any]) -> tuple[nn.Module, Any]:
     layers: list[nn.Module] = [nn.Conv2d(3, 4, 3, 1, 1), nn.BatchNorm2d(4), nn.ReLU()]
     layers += [ShortcutA(4, 8, pads[0]), ShortcutA(8, 12, pads[1])]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 3)), torch.randn(*IMAGE)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 3)), torch.randn(
+        *IMAGE
+    )
 
 
 @network
@@ -141,7 +148,9 @@ def residual_b() -> tuple[nn.Module, Any]:
 
     convs = {"a": nn.Conv2d(3, 4, 3), "b": nn.Conv2d(4, 6, 3, 2, 1), "c": nn.Conv2d(6, 8, 3, 1, 1)}
     norms = {f"b{i}": nn.BatchNorm2d(c) for i, c in enumerate((4, 6, 8, 8))}
-    return Function(forward, **convs, **norms, down=nn.Conv2d(4, 8, 1, 2), out=nn.Linear(8, 3)), torch.randn(*IMAGE)
+    return Function(forward, **convs, **norms, down=nn.Conv2d(4, 8, 1, 2), out=nn.Linear(8, 3)), torch.randn(
+        *IMAGE
+    )
 
 
 @network
@@ -175,20 +184,35 @@ def dense_concat() -> tuple[nn.Module, Any]:
 def depthwise_separable() -> tuple[nn.Module, Any]:
     layers: list[nn.Module] = [nn.Conv2d(3, 6, 1), nn.BatchNorm2d(6), nn.ReLU6()]
     layers += [nn.Conv2d(6, 6, 3, groups=6, bias=False), nn.BatchNorm2d(6), nn.ReLU6(), nn.Conv2d(6, 8, 1)]
-    layers += [nn.Conv2d(8, 16, 3, groups=8), nn.PReLU(16), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(16, 3)]
+    layers += [
+        nn.Conv2d(8, 16, 3, groups=8),
+        nn.PReLU(16),
+        nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 3),
+    ]
     return nn.Sequential(*layers), torch.randn(*IMAGE)
 
 
 @network
 def grouped() -> tuple[nn.Module, Any]:
-    layers: list[nn.Module] = [nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 12, 3, groups=2)]
+    layers: list[nn.Module] = [
+        nn.Conv2d(3, 8, 1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 12, 3, groups=2),
+    ]
     layers += [nn.BatchNorm2d(12), nn.ReLU(), nn.Conv2d(12, 4, 1), nn.Flatten(), nn.Linear(4 * 36, 3)]
     return nn.Sequential(*layers), torch.randn(*IMAGE)
 
 
 @network
 def transposed() -> tuple[nn.Module, Any]:
-    layers: list[nn.Module] = [nn.Linear(5, 6 * 4), nn.Unflatten(1, (6, 2, 2)), nn.ConvTranspose2d(6, 8, 2, 2)]
+    layers: list[nn.Module] = [
+        nn.Linear(5, 6 * 4),
+        nn.Unflatten(1, (6, 2, 2)),
+        nn.ConvTranspose2d(6, 8, 2, 2),
+    ]
     layers += [nn.BatchNorm2d(8), nn.ReLU(), nn.ConvTranspose2d(8, 8, 2, 2, groups=2), nn.LeakyReLU()]
     layers += [nn.ConvTranspose2d(8, 8, 2, groups=8), nn.ConvTranspose2d(8, 3, 2), nn.Tanh()]
     return nn.Sequential(*layers), torch.randn(2, 5)
@@ -216,7 +240,12 @@ def squeeze_excite() -> tuple[nn.Module, Any]:
         gate = m.up(m.down(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
         return m.out((x * gate.expand_as(x)).mean((2, 3)))
 
-    modules = {"a": nn.Conv2d(3, 8, 3), "n": nn.BatchNorm2d(8), "down": nn.Conv2d(8, 4, 1), "up": nn.Conv2d(4, 8, 1)}
+    modules = {
+        "a": nn.Conv2d(3, 8, 3),
+        "n": nn.BatchNorm2d(8),
+        "down": nn.Conv2d(8, 4, 1),
+        "up": nn.Conv2d(4, 8, 1),
+    }
     return Function(forward, **modules, out=nn.Linear(8, 3)), torch.randn(*IMAGE)
 
 
@@ -285,7 +314,9 @@ class ViT(nn.Module):
         self.position = nn.Parameter(torch.randn(1, 5, 12))
         self.norms = nn.ModuleList(nn.LayerNorm(12) for _ in range(5))
         self.attention = nn.ModuleList([Attention(12, 3, True), Attention(12, 4, False)])
-        self.mlp = nn.ModuleList(nn.Sequential(nn.Linear(12, 9), nn.GELU(), nn.Linear(9, 12)) for _ in range(2))
+        self.mlp = nn.ModuleList(
+            nn.Sequential(nn.Linear(12, 9), nn.GELU(), nn.Linear(9, 12)) for _ in range(2)
+        )
         self.head = nn.Linear(12, 3)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -315,7 +346,10 @@ def encoder_prenorm() -> tuple[nn.Module, Any]:
 
 @network
 def decoder() -> tuple[nn.Module, Any]:
-    return nn.TransformerDecoderLayer(12, 3, 10, batch_first=True), (torch.randn(2, 5, 12), torch.randn(2, 4, 12))
+    return nn.TransformerDecoderLayer(12, 3, 10, batch_first=True), (
+        torch.randn(2, 5, 12),
+        torch.randn(2, 4, 12),
+    )
 
 
 @network
@@ -384,7 +418,9 @@ def embedding_mean() -> tuple[nn.Module, Any]:
 def unknown_operator() -> tuple[nn.Module, Any]:
     def forward(m: Any, x: Tensor) -> Tensor:
         h = m.b(m.a(x).relu())
-        return m.out(torch.linalg.matrix_exp(h[:, None, :] * h[:, :, None] * 0.01).sum((1, 2))[:, None] + m.c(h))
+        return m.out(
+            torch.linalg.matrix_exp(h[:, None, :] * h[:, :, None] * 0.01).sum((1, 2))[:, None] + m.c(h)
+        )
 
     modules = {"a": nn.Linear(6, 5), "b": nn.Linear(5, 4), "c": nn.Linear(4, 4), "out": nn.Linear(4, 3)}
     return Function(forward, **modules), torch.randn(4, 6)
@@ -418,7 +454,12 @@ def mixer() -> tuple[nn.Module, Any]:
         x = x + m.c2(F.gelu(m.c1(m.n2(x))))
         return m.out(x.mean(1))
 
-    modules = {"patch": nn.Conv2d(3, 8, 4, 4), "n1": nn.LayerNorm(8), "n2": nn.LayerNorm(8), "out": nn.Linear(8, 3)}
+    modules = {
+        "patch": nn.Conv2d(3, 8, 4, 4),
+        "n1": nn.LayerNorm(8),
+        "n2": nn.LayerNorm(8),
+        "out": nn.Linear(8, 3),
+    }
     modules |= {"t1": nn.Linear(4, 6), "t2": nn.Linear(6, 4), "c1": nn.Linear(8, 10), "c2": nn.Linear(10, 8)}
     return Function(forward, **modules), torch.randn(*IMAGE)
 
@@ -444,7 +485,11 @@ def recurrent() -> tuple[nn.Module, Any]:
     def forward(m: Any, x: Tensor) -> Tensor:
         return m.out(m.gru(m.lstm(m.inp(x).relu())[0])[0][:, -1])
 
-    modules = {"inp": nn.Linear(4, 6), "lstm": nn.LSTM(6, 5, batch_first=True), "gru": nn.GRU(5, 4, batch_first=True)}
+    modules = {
+        "inp": nn.Linear(4, 6),
+        "lstm": nn.LSTM(6, 5, batch_first=True),
+        "gru": nn.GRU(5, 4, batch_first=True),
+    }
     return Function(forward, **modules, out=nn.Linear(4, 3)), torch.randn(2, 3, 4)
 
 
@@ -485,7 +530,7 @@ def inplace_writes() -> tuple[nn.Module, Any]:
         out = torch.zeros(h.shape[0], 6, dtype=h.dtype)
         out[:, :3] = h[:, :3]
         out[:, 3:] += h[:, 3:]
-        return m.b(out.relu_()) + m.d(m.c(x).relu_().add_(1).mul_(2))
+        return m.b(out.relu_()) + m.d(m.c(x).mul_(2).add_(1).relu_())
 
     modules = {"a": nn.Linear(6, 6), "b": nn.Linear(6, 3), "c": nn.Linear(6, 5), "d": nn.Linear(5, 3)}
     return Function(forward, **modules), torch.randn(4, 6)

@@ -6,7 +6,19 @@ no rule covers freezes the nodes that it touches.
 
 from __future__ import annotations
 
-from . import attention, contraction, creation, gather, joining, normalisation, pointwise, pooling, reduction, view
+from . import (
+    attention,
+    contraction,
+    creation,
+    gather,
+    joining,
+    normalisation,
+    pointwise,
+    pooling,
+    recurrent,
+    reduction,
+    view,
+)
 from .call import RULES, Call, register
 
 __all__ = [
@@ -21,6 +33,7 @@ __all__ = [
     "normalisation",
     "pointwise",
     "pooling",
+    "recurrent",
     "reduction",
     "view",
 ]

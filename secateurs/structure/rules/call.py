@@ -91,7 +91,7 @@ class Call:
             self.ledger.partials.append(Partial(block.ids, (axis,), None, f"{reason} (in {self.where})"))
 
     def size(self, role: str, ids: Array, value: int | None = None) -> None:
-        ids = _period(ids.ravel())
+        ids = ids.ravel() if role == "flat" else _period(ids.ravel())
         self.ledger.sizes.append(Size(self.path, role, ids.size if value is None else value, ids))
 
     def split(self, ids: Array) -> None:
@@ -198,7 +198,7 @@ class Call:
 
 def _period(ids: Array) -> Array:
     """The part that repeats: heads folded into the batch count once."""
-    for period in np.flatnonzero(ids == ids[0])[1:]:
+    for period in np.flatnonzero(ids == ids[0])[1:64]:
         if ids.size % period == 0 and (ids.reshape(-1, period) == ids[:period]).all():
             return ids[:period]
     return ids

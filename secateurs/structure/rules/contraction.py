@@ -46,9 +46,21 @@ def contract(
                 _consume(call, block, names, other, other_letters, first=label is left)
             else:
                 kept = tuple(d for d in block.dims if d not in summed)
-                blocks.append(Block(kept, make_data(call.tie_part(block, summed, head=bool({letters[d] for d in kept} & set(other_letters))), loud=True)))
+                blocks.append(
+                    Block(
+                        kept,
+                        make_data(
+                            call.tie_part(
+                                block, summed, head=bool({letters[d] for d in kept} & set(other_letters))
+                            ),
+                            loud=True,
+                        ),
+                    )
+                )
                 _fix_beside(call, [letters[d] for d in summed], other, other_letters)
-        reduced.append(_spread(Label(label.shape, tuple(blocks), label.free, label.zero), letters, out, sizes))
+        reduced.append(
+            _spread(Label(label.shape, tuple(blocks), label.free, label.zero), letters, out, sizes)
+        )
     _tie_batches(call, reduced)
     return call.align(reduced, [sizes[n] for n in out], "any")
 
@@ -249,11 +261,8 @@ def _same_offset(
     return rows.data, columns.ids
 
 
-
 @register("_trilinear")
 def trilinear(call: Call) -> Label:
     for label in call.tensors:
         call.freeze_label(label, "enters a bilinear form")
     return Label(call.shape())
-
-

@@ -57,7 +57,9 @@ def _along(call: Call, label: Label, block: Block | None, dim: int) -> Array:
     return make_data(ids, loud=not label.zero)
 
 
-def _beside(call: Call, labels: Sequence[Label], dim: int, shape: tuple[int, ...], blocks: tuple[Block, ...]) -> Label:
+def _beside(
+    call: Call, labels: Sequence[Label], dim: int, shape: tuple[int, ...], blocks: tuple[Block, ...]
+) -> Label:
     """Unite the other dimensions of everything that is concatenated."""
     skip = {d for b in blocks for d in b.dims} | {dim}
     flat = []
@@ -99,7 +101,10 @@ def pad(call: Call) -> Label:
             blocks.append(Block(block.dims, _padded(call, block.data, sides[0], value == 0)))
     if value != 0:
         grown = [d for d in range(rank) if any(_sides(amounts, rank, d))]
-        blocks = [Block(b.dims, np.concatenate([b.data[:1], np.ones_like(b.data[:1])])) if grown else b for b in blocks]
+        blocks = [
+            Block(b.dims, np.concatenate([b.data[:1], np.ones_like(b.data[:1])])) if grown else b
+            for b in blocks
+        ]
     return Label(call.shape(), tuple(blocks), frozenset(), label.zero and value == 0)
 
 
@@ -137,15 +142,3 @@ def _follow_pads(call: Call, sides: tuple[int, int], ends: list[Array]) -> None:
     for ids in ends:
         if ids.size:
             call.freeze(ids, "the code pads this axis by a fixed amount")
-
-
-@register("reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad1d", "replication_pad2d")
-def pad_spatial(call: Call) -> Label:
-    from .pooling import spatial
-
-    return spatial(call)
-
-
-@register("replication_pad3d")
-def pad_volume(call: Call) -> Label:
-    return pad_spatial(call)

@@ -32,8 +32,8 @@ def affine(call: Call, x: Label, scales: Sequence[Label | None], others: Sequenc
 
 
 @register(
-    "native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "cudnn_batch_norm",
-    "_batch_norm_with_update", "_batch_norm_no_update", "miopen_batch_norm", "batch_norm",
+    "native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training",
+    "cudnn_batch_norm", "_batch_norm_with_update", "_batch_norm_no_update", "miopen_batch_norm", "batch_norm",
 )  # fmt: skip
 def batch_norm(call: Call) -> list[Label | None]:
     x = call.label("input")
@@ -70,7 +70,7 @@ def layer_norm(call: Call) -> Label | list[Label | None]:
 def group_norm(call: Call) -> Label | list[Label | None]:
     x = call.tensors[0]
     groups = int(call["group"] or call["num_groups"])
-    dims = [d for d in range(2, len(x.shape))]
+    dims = list(range(2, len(x.shape)))
     x = settle(call, x, dims, f"group norm: {STATISTICS}")
     channel = x.at(1)
     scales = [channelwise(call.label(n), len(x.shape)) for n in ("weight", "bias")]
@@ -102,5 +102,3 @@ def weight_norm(call: Call) -> list[Label | None]:
             call.freeze(block.ids, "weight norm divides by a norm over this axis")
     out = call.align([Label(v.shape, tuple(keep)), g], call.shape(0), "any")
     return [out, None]
-
-

@@ -6,31 +6,35 @@ adding a constant) makes the activation loud, and then its consumers' weights ar
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from ..labels import Block, Label, hush, louden
 from .call import Call, register
 
 KEEPS_ZERO = (
-    "relu relu6 gelu silu tanh mish hardswish leaky_relu elu celu selu hardtanh softshrink hardshrink "
-    "abs neg sign sgn sqrt square sin sinh asin asinh atan tan atanh erf erfinv expm1 log1p floor ceil round trunc "
-    "frac clone detach alias contiguous lift_fresh lift lift_fresh_copy _to_copy to positive dropout "
-    "view_of real conj nan_to_num deg2rad rad2deg _conj resolve_conj resolve_neg log_sigmoid_backward "
-    "zero_ relu_ alpha_dropout feature_dropout"
-).split()
+    "relu", "relu6", "gelu", "silu", "tanh", "mish", "hardswish", "leaky_relu", "elu", "celu", "selu",
+    "softshrink", "hardshrink", "abs", "neg", "sign", "sgn", "sqrt", "square", "sin", "sinh", "asin",
+    "asinh", "atan", "tan", "atanh", "erf", "erfinv", "expm1", "log1p", "floor", "ceil", "round", "trunc",
+    "frac", "clone", "detach", "alias", "contiguous", "lift_fresh", "lift", "_to_copy", "positive",
+    "dropout", "real", "nan_to_num", "deg2rad", "rad2deg", "_conj", "resolve_conj", "resolve_neg",
+    "alpha_dropout", "feature_dropout",
+)  # fmt: skip
 LOSES_ZERO = (
-    "sigmoid exp exp2 log log2 log10 cos cosh acos acosh reciprocal rsqrt softplus log_sigmoid_forward erfc "
-    "hardsigmoid logit digamma lgamma logical_not bitwise_not isnan isinf isfinite signbit i0 sinc threshold "
-    "_prelu_kernel_backward bernoulli normal uniform random exponential"
-).split()
-SINGULAR = "log log2 log10 reciprocal rsqrt logit digamma lgamma".split()
-SUMS = "add sub rsub maximum minimum fmax fmin hypot lerp copysign".split()
-PRODUCTS = "mul".split()
+    "sigmoid", "exp", "exp2", "log", "log2", "log10", "cos", "cosh", "acos", "acosh", "reciprocal", "rsqrt",
+    "softplus", "log_sigmoid_forward", "erfc", "hardsigmoid", "logit", "digamma", "lgamma", "logical_not",
+    "bitwise_not", "isnan", "isinf", "isfinite", "signbit", "i0", "sinc", "threshold",
+    "_prelu_kernel_backward", "bernoulli", "normal", "uniform", "random", "exponential",
+)  # fmt: skip
+SINGULAR = (
+    "log", "log2", "log10", "reciprocal", "rsqrt", "logit", "digamma", "lgamma",
+)  # fmt: skip
+SUMS = (
+    "add", "sub", "rsub", "maximum", "minimum", "fmax", "fmin", "hypot", "lerp", "copysign",
+)  # fmt: skip
 COMPARES = (
-    "eq ne lt le gt ge logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor isclose "
-    "pow atan2 xlogy floor_divide remainder fmod"
-).split()
+    "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "bitwise_and",
+    "bitwise_or", "bitwise_xor", "isclose", "pow", "atan2", "xlogy", "floor_divide", "remainder", "fmod",
+)  # fmt: skip
 
 
 @register(*KEEPS_ZERO)
@@ -54,12 +58,14 @@ def dropout(call: Call) -> list[Label | None]:
 
 @register(*SUMS)
 def sums(call: Call) -> Label:
-    scalars = [v for k, v in call.arguments.items() if k in ("other", "self") and not _tensor(v) and v is not None]
+    scalars = [
+        v for k, v in call.arguments.items() if k in ("other", "self") and not _tensor(v) and v is not None
+    ]
     mode = "all" if all(v == 0 for v in scalars) else "never"
     return call.align(call.tensors, call.shape(), mode)
 
 
-@register(*PRODUCTS)
+@register("mul")
 def products(call: Call) -> Label:
     return call.align(call.tensors, call.shape(), "any")
 
@@ -83,10 +89,12 @@ def compares(call: Call) -> Label:
     return call.align(call.tensors, call.shape(), "never")
 
 
-@register("clamp", "clip", "clamp_min", "clamp_max")
+@register("clamp", "clip", "clamp_min", "clamp_max", "hardtanh")
 def clamp(call: Call) -> Label:
-    low, high = call["min"], call["max"]
-    spans = all(not _tensor(v) for v in (low, high)) and (low or 0) <= 0 <= (high or math.inf if high else 0)
+    names = ("min_val", "max_val") if call.name == "hardtanh" else ("min", "max")
+    low, high = (call[n] for n in names)
+    known = not _tensor(low) and not _tensor(high)
+    spans = known and (low is None or low <= 0) and (high is None or high >= 0)
     return call.align(call.tensors, call.shape(), "all" if spans else "never")
 
 
@@ -105,7 +113,9 @@ def addcmul(call: Call) -> Label:
 def where(call: Call) -> Label:
     scalars = [v for k, v in call.arguments.items() if k in ("self", "other") and not _tensor(v)]
     quiet = all(v == 0 for v in scalars) and len(call.tensors) > 1
-    return call.align(call.tensors, call.shape(), "all" if quiet else "never", over=range(1, len(call.tensors)))
+    return call.align(
+        call.tensors, call.shape(), "all" if quiet else "never", over=range(1, len(call.tensors))
+    )
 
 
 @register("masked_fill")

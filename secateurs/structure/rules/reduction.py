@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..labels import Block, Label, make_data
-from .call import Call, register
+from .call import Call, Result, register
 
 ADDITIVE = ("sum", "nansum")
 
@@ -59,13 +59,13 @@ def over(call: Call, rank: int) -> list[int]:
 
 
 @register(*ADDITIVE, "linalg_vector_norm", "norm")
-def additive(call: Call) -> Label:
+def additive(call: Call) -> Result:
     label = call.tensors[0]
     dims = over(call, len(label.shape))
     order = call["ord"] if call.name == "linalg_vector_norm" else call["p"] if call.name == "norm" else 1
     order = 2 if order is None else order
     if not isinstance(order, (int, float)) or order <= 0:
-        return other(call)
+        return measured(call)
     blocks = []
     for block in label.blocks:
         if set(block.dims) <= set(dims):
@@ -91,7 +91,7 @@ QUIET = ("mean", "std", "var", "amax", "amin", "max", "min", "median", "aminmax"
     "mean", "var", "std", "var_mean", "std_mean", "amax", "amin", "max", "min", "argmax", "argmin", "prod",
     "logsumexp", "any", "all", "median", "mode", "kthvalue", "count_nonzero", "aminmax",
 )  # fmt: skip
-def other(call: Call) -> Label | list[Label | None]:
+def measured(call: Call) -> Result:
     label = call.tensors[0]
     if call.name in ("max", "min") and len(call.tensors) > 1:
         return call.align(call.tensors, call.shape(), "all")
@@ -104,8 +104,9 @@ def other(call: Call) -> Label | list[Label | None]:
 
 
 @register(
-    "softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax", "cumsum", "cumprod", "logcumsumexp",
-    "cummax", "cummin", "sort", "argsort", "topk", "_fft_r2c", "_fft_c2c", "_fft_c2r", "renorm", "diff",
+    "softmax", "_softmax", "log_softmax", "_log_softmax", "_safe_softmax", "cumsum", "cumprod",
+    "logcumsumexp", "cummax", "cummin", "sort", "argsort", "topk", "renorm",
+    "_fft_r2c", "_fft_c2c", "_fft_c2r",
 )  # fmt: skip
 def along(call: Call) -> Label | list[Label | None]:
     label = call.tensors[0]
@@ -117,7 +118,9 @@ def along(call: Call) -> Label | list[Label | None]:
 
 
 def _same(label: Label, shape: tuple[int, ...], dims: Sequence[int]) -> Label:
-    blocks = [Block(b.dims, make_data(b.ids, loud=True)) for b in label.blocks if not _resized(b, label, shape)]
+    blocks = [
+        Block(b.dims, make_data(b.ids, loud=True)) for b in label.blocks if not _resized(b, label, shape)
+    ]
     return Label(shape, tuple(blocks), label.free - set(dims))
 
 

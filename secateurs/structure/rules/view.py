@@ -7,6 +7,8 @@ block, and folding heads into the batch is a tile, without a case for each.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +16,9 @@ import numpy as np
 
 from ..labels import Array, Block, Label
 from .call import Call, register
+
+# Indices of one flattened axis that are followed; beyond, it is taken for positions and fixed.
+LARGEST = 10_000_000
 
 
 def take(label: Label, dim: int, index: slice | Array) -> Label:
@@ -62,7 +67,9 @@ def groups_of(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], l
     return groups
 
 
-@register("view", "_unsafe_view", "reshape", "_reshape_alias", "_reshape_copy", "view_copy", "_reshape_from_tensor")
+@register(
+    "view", "_unsafe_view", "reshape", "_reshape_alias", "_reshape_copy", "view_copy", "_reshape_from_tensor"
+)
 def reshape(call: Call) -> Label:
     label = call.label("self")
     assert label is not None
@@ -75,13 +82,20 @@ def reshaped(call: Call, label: Label, shape: tuple[int, ...]) -> Label:
         return Label(shape)
     groups = groups_of(label.shape, shape)
     free = frozenset(
-        d for left, right in groups for d in right if all(label.shape[o] == 1 or o in label.free for o in left)
+        d
+        for left, right in groups
+        for d in right
+        if all(label.shape[o] == 1 or o in label.free for o in left)
     )
     taken: set[int] = set()
     blocks = []
     for block in label.blocks:
         touched = [g for g, (left, _) in enumerate(groups) if set(left) & set(block.dims)]
-        rivals = [b for b in label.blocks if b is not block and any(set(groups[g][0]) & set(b.dims) for g in touched)]
+        rivals = [
+            b
+            for b in label.blocks
+            if b is not block and any(set(groups[g][0]) & set(b.dims) for g in touched)
+        ]
         if rivals:
             call.freeze(block.ids, "two prunable axes are flattened into one")
             continue
@@ -102,6 +116,9 @@ def _relay(
     source = [d for left, _ in groups for d in left if old[d] > 1]
     target = [d for _, right in groups for d in right if new[d] > 1]
     data = block.data
+    if math.prod(old[d] for d in source) > LARGEST:
+        call.freeze(block.ids, "flattened into an axis too long to follow")
+        return None
     if source != list(block.dims):
         sizes = [old[d] for d in source]
         place = [old[d] if d in block.dims else 1 for d in source]
@@ -134,7 +151,9 @@ def _independent(data: Array, target: list[int]) -> tuple[Array, list[int]]:
     return data.reshape(len(data), *(s for s in data.shape[1:] if s > 1)), keep
 
 
-@register("permute", "transpose", "t", "swapaxes", "numpy_T", "movedim", "permute_copy", "transpose_copy", "t_copy")
+@register(
+    "permute", "transpose", "t", "swapaxes", "numpy_T", "movedim", "permute_copy", "transpose_copy", "t_copy"
+)
 def permute(call: Call) -> Label:
     label = call.label("self")
     assert label is not None
@@ -225,9 +244,9 @@ def slice_(call: Call) -> Label:
         index = slice(call["start"], call["end"], int(call["step"] or 1))
     start, stop, step = index.indices(size)
     block = label.at(dim)
-    if block is not None and (start, len(range(start, stop, step))) != (0, size):
-        if not sliced(call, block, dim, start, stop, step):
-            label = without(label, block)
+    whole = (start, len(range(start, stop, step))) == (0, size)
+    if block is not None and not whole and not sliced(call, block, dim, start, stop, step):
+        label = without(label, block)
     return take(label, dim, slice(start, stop, step))
 
 
@@ -261,7 +280,15 @@ def pieces(call: Call, ids: Array, lengths: Sequence[int]) -> bool:
     return True
 
 
-@register("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes", "chunk", "unsafe_chunk", "tensor_split")
+@register(
+    "split",
+    "split_with_sizes",
+    "unsafe_split",
+    "unsafe_split_with_sizes",
+    "chunk",
+    "unsafe_chunk",
+    "tensor_split",
+)
 def split(call: Call) -> list[Label | None]:
     label = call.label("self")
     assert label is not None
@@ -274,7 +301,7 @@ def split(call: Call) -> list[Label | None]:
         elif not pieces(call, block.ids, lengths):
             label = without(label, block)
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    return [take(label, dim, slice(int(a), int(b))) for a, b in zip(starts, starts[1:])]
+    return [take(label, dim, slice(int(a), int(b))) for a, b in itertools.pairwise(starts)]
 
 
 @register("flip", "roll")

@@ -1,0 +1,266 @@
+"""The market: it clears exactly, as the multiplier of a projection, for one budget or several at once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from secateurs import Budget, Equilibrium, MarketSettings
+from secateurs.dynamics import Arithmetic, Market, Pulse, Rent
+from secateurs.dynamics.market import SNAP
+from secateurs.errors import BudgetError
+from secateurs.partition import Players
+from secateurs.recipes.equilibrium import _within_budget
+
+from .nets import batch, conv_bn, cross_entropy, find, mlp
+
+TOLERANCE = 1e-6  # of the dense amount: how closely a price is solved for
+WIDTHS = (6, 12, 9, 3)
+
+
+def _players() -> Players:
+    model = mlp(widths=WIDTHS)
+    return find(model, batch((6,))[0])
+
+
+def _pulse(found: Players, step: int, s: Tensor, slope: Tensor) -> Pulse:
+    raw = [p.detach() for p in found.gates.parameters]
+    return Pulse(step, s, slope, Arithmetic(found.gates, raw, s))
+
+
+def _demand(market: Market, found: Players, s: Tensor, name: str) -> float:
+    """R(φ(s)) of an MLP written out: widths are the sums of φ."""
+    knee = market.settings.knee
+    linear = market.settings.rent == "linear"
+    phi = [x if linear else math.log1p(x / knee) / math.log1p(1 / knee) for x in s.tolist()]
+    a, b = sum(phi[:12]), sum(phi[12:])
+    count = {"groups": a + b, "macs": 6 * a + a * b + 3 * b, "params": 7 * a + (a + 1) * b + 3 * b + 3}
+    count["bytes"] = 8 * count["params"]
+    return count[name]
+
+
+def _rent(market: Market, found: Players, s: Tensor, name: str, dense: float) -> Tensor:
+    """∂R/∂s by central differences, in units of dense/players; none for a layer at its minimum."""
+    h, out = 1e-6, torch.zeros(21, dtype=torch.float64)
+    mass = [float(market.rent.amount(layer.numpy()).sum()) for layer in (s[:12], s[12:])]
+    for g in range(21):
+        if mass[g >= 12] <= 1:
+            continue
+        up, down = s.clone(), s.clone()
+        up[g] += h
+        down[g] -= h if float(s[g]) >= h else 0.0
+        width = float(up[g] - down[g])
+        out[g] = (_demand(market, found, up, name) - _demand(market, found, down, name)) / width
+    return out * 21 / dense
+
+
+BUDGETS: list[dict[str, float]] = [
+    {"groups": 0.3},
+    {"macs": 0.2},
+    {"params": 0.4},
+    {"bytes": 0.5},
+    {"macs": 0.3, "params": 0.25},
+    {"groups": 0.5, "macs": 0.15, "params": 0.5, "bytes": 0.3},
+]
+
+
+@pytest.mark.parametrize("rent", ["concave", "linear"])
+@pytest.mark.parametrize("budget", BUDGETS, ids=lambda b: "+".join(b))
+def test_every_step_is_the_projection_onto_every_budget(budget: dict[str, float], rent: Any) -> None:
+    """Clearing, complementary slackness, and s' = clip(s + η(b − Σγc)) with rents recomputed by differences."""
+    found = _players()
+    market = Market(Budget(**budget), MarketSettings(warmup=3, horizon=30, rent=rent, rate=0.08))
+    state = market.init(found)
+    g = torch.Generator().manual_seed(4)
+    s = torch.ones(21, dtype=torch.float64)
+    bias = torch.randn(21, generator=g, dtype=torch.float64)
+    binding: dict[str, int] = dict.fromkeys(budget, 0)
+    for step in range(45):
+        slope = bias + torch.randn(21, generator=g, dtype=torch.float64)
+        new = market.step(found, state, _pulse(found, step, s, slope))
+        if step < 3:
+            assert torch.equal(new, s)
+            continue
+        wish = s + 0.08 * state["benefit"]
+        for name in budget:
+            dense, price = market.dense[name], state[f"price.{name}"]
+            wish = wish - 0.08 * price * _rent(market, found, s, name, dense)
+            demand, path = _demand(market, found, new, name), market.path(name, step)
+            assert state[f"path.{name}"] == path and price >= 0
+            assert demand <= path + 2 * TOLERANCE * dense + 12 * SNAP, (step, name)
+            assert state[f"demand.{name}"] == pytest.approx(demand, abs=21 * SNAP * dense)
+            if price > 1e-9:
+                binding[name] += 1
+                assert demand >= path - (2 * TOLERANCE + 21 * SNAP) * dense, (step, name, price)
+        expected = wish.clamp(0, 1)
+        torch.testing.assert_close(new, torch.where(expected < SNAP, 0.0, expected), rtol=0, atol=3e-5)
+        s = new
+    assert max(binding.values()) > 10
+    kept = _within_budget(market, found, state, s)
+    assert all(found.amount(n, kept) <= v * market.dense[n] + 1e-9 for n, v in budget.items())
+
+
+def test_the_path_descends_as_a_cubic_from_dense_to_the_budget() -> None:
+    found = _players()
+    market = Market(Budget(groups=0.5), MarketSettings(warmup=10, horizon=100))
+    market.init(found)
+    assert market.path("groups", 0) == 21 and market.path("groups", 9) == 21
+    assert market.path("groups", 59) == pytest.approx(10.5 + 10.5 * 0.5**3)
+    assert market.path("groups", 109) == market.path("groups", 10_000) == 10.5
+
+
+def test_a_slack_budget_has_no_price() -> None:
+    found = _players()
+    market = Market(Budget(groups=1.0, macs=0.999), MarketSettings(warmup=0, horizon=10, rate=0.1))
+    state = market.init(found)
+    s = torch.ones(21, dtype=torch.float64)
+    for step in range(10):
+        s = market.step(found, state, _pulse(found, step, s, torch.ones(21, dtype=torch.float64)))  # a harm to all
+        assert state["price.groups"] == state["price.macs"] == 0
+    assert bool((s < 1).all())
+
+
+def test_benefits_are_damped_and_without_unit() -> None:
+    found = _players()
+    slopes = torch.randn(8, 21, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    results = []
+    for unit in (1.0, 1e-4):
+        market = Market(Budget(groups=0.4), MarketSettings(warmup=0, horizon=6, damping=0.5, proportion=0.0))
+        state = market.init(found)
+        s = torch.ones(21, dtype=torch.float64)
+        for step, slope in enumerate(slopes):
+            s = market.step(found, state, _pulse(found, step, s, unit * slope))
+        results.append((s, state))
+    torch.testing.assert_close(results[0][0], results[1][0], rtol=0, atol=1e-6)
+    square, benefit = 0.0, torch.zeros(21, dtype=torch.float64)
+    for k, slope in enumerate(slopes, 1):
+        square = 0.5 * square + 0.5 * float(slope.square().mean())
+        benefit = 0.5 * benefit - 0.5 * slope / (square / (1 - 0.5**k)) ** 0.5
+    torch.testing.assert_close(results[0][1]["benefit"], benefit, rtol=1e-9, atol=1e-12)
+
+
+def test_fair_share_weighs_players_by_the_size_of_their_layer() -> None:
+    found = _players()
+    for proportion in (0.0, 0.5, 1.0):
+        market = Market(Budget(groups=0.4), MarketSettings(proportion=proportion))
+        share = market.init(found)["share"]
+        mean = (12 * 12 + 9 * 9) / 21
+        torch.testing.assert_close(share[0], torch.tensor((12 / mean) ** proportion, dtype=torch.float64))
+        torch.testing.assert_close(share[-1], torch.tensor((9 / mean) ** proportion, dtype=torch.float64))
+
+
+def test_rent_is_zero_at_zero_one_at_one_and_its_slope_is_its_derivative() -> None:
+    s = np.linspace(0.01, 0.99, 50)
+    for kind in ("concave", "linear"):
+        rent = Rent(MarketSettings(rent=kind, knee=0.1))  # type: ignore[arg-type]
+        np.testing.assert_allclose(rent.amount(np.array([0.0, 1.0])), [0.0, 1.0], atol=1e-15)
+        numeric = (rent.amount(s + 1e-6) - rent.amount(s - 1e-6)) / 2e-6
+        np.testing.assert_allclose(rent.slope(s), numeric, rtol=1e-6, atol=1e-8)
+
+
+def test_budgets_that_cannot_be() -> None:
+    found = _players().limit(4)
+    with pytest.raises(BudgetError, match=r"groups=0\.2 is 4 groups; the smallest reachable here is 8"):
+        Market(Budget(groups=0.2), MarketSettings()).init(found)
+    with pytest.raises(BudgetError, match="smallest reachable"):
+        Equilibrium(found, Budget(macs=0.01)).wrap(torch.optim.SGD(found.model.parameters(), 0.1))
+    with pytest.raises(BudgetError, match="latency"):
+        Market(Budget(latency=2.0), MarketSettings())
+    with pytest.raises(BudgetError, match="not both"):
+        from secateurs import Utility
+
+        Equilibrium(found, Budget(groups=0.5), utility=Utility())
+    with pytest.raises(BudgetError, match="above the dense"):
+        Market(Budget(groups=22), MarketSettings()).init(found)
+
+
+@given(st.integers(0, 10_000), st.sampled_from(BUDGETS), st.integers(1, 4))
+@settings(max_examples=25, deadline=None)
+def test_the_final_cut_holds_every_budget_and_every_minimum(seed: int, budget: dict[str, float], minimum: int) -> None:
+    found = _players().limit(minimum)
+    market = Market(Budget(**budget), MarketSettings(warmup=0, horizon=8, rate=0.15))
+    try:
+        state = market.init(found)
+    except BudgetError:
+        return
+    g = torch.Generator().manual_seed(seed)
+    s = torch.ones(21, dtype=torch.float64)
+    for step in range(10):
+        slope = torch.randn(21, generator=g, dtype=torch.float64)
+        s = market.step(found, state, _pulse(found, step, s, slope))
+        assert bool(((s == 0) | (s >= SNAP)).all()) and bool((s <= 1).all()) and bool(s.isfinite().all())
+    mask = _within_budget(market, found, state, s)
+    assert all(found.amount(n, mask) <= t * (1 + 1e-9) for n, t in market.targets.items())
+    assert int(mask[:12].sum()) >= minimum and int(mask[12:].sum()) >= minimum
+
+
+@pytest.mark.parametrize(("budget", "minimum"), [("macs", 1), ("params", 3), ("both", 2)])
+def test_budgets_at_the_floor_hold_at_every_step(budget: str, minimum: int) -> None:
+    """Layers at their minimum pay nothing, so fast players may want more than there is at any price."""
+    found = find(mlp(widths=(6, 40, 30, 3)), batch((6,))[0]).limit(minimum)
+    floor = {n: found.resource(n).amount(found.minimum) for n in ("macs", "params", "groups")}
+    wanted = {"params": floor["params"] * 1.05, "groups": floor["groups"] * 1.2} if budget == "both" else {budget: floor[budget]}
+    market = Market(Budget(**wanted), MarketSettings(warmup=0, horizon=40, rate=0.5))
+    state = market.init(found)
+    g = torch.Generator().manual_seed(8)
+    s = torch.ones(70, dtype=torch.float64)
+    for step in range(80):
+        s = market.step(found, state, _pulse(found, step, s, torch.randn(70, generator=g, dtype=torch.float64)))
+        assert bool(s.isfinite().all())
+        for name in wanted:
+            assert state[f"demand.{name}"] <= state[f"path.{name}"] + 1e-5 * market.dense[name], (step, name)
+            assert state[f"price.{name}"] < 1e6
+    mask = _within_budget(market, found, state, s)
+    assert int(mask[:40].sum()) >= minimum and int(mask[40:].sum()) >= minimum
+
+
+def test_in_training_demand_meets_the_path() -> None:
+    for build, shape in ((mlp, (6,)), (conv_bn, (2, 6, 6))):
+        model, (x, y) = build(), batch(shape)
+        found = find(model, x)
+        optimizer = Equilibrium(
+            found, Budget(macs=0.5, params=0.6), market=MarketSettings(warmup=5, horizon=30)
+        ).wrap(torch.optim.Adam(model.parameters(), 0.01))
+        for k in range(40):
+            optimizer.zero_grad()
+            cross_entropy(model, x, y).backward()
+            optimizer.step()
+            state = optimizer.state_of
+            if k < 5:
+                assert bool((optimizer.s == 1).all())
+            for name in ("macs", "params"):
+                assert state[f"demand.{name}"] <= state[f"path.{name}"] * (1 + 1e-5)
+        small = optimizer.harvest()
+        assert optimizer.certificate is not None and optimizer.certificate.market_clearing_error is not None
+        assert isinstance(small, nn.Module) and optimizer.certificate.scope == "market"
+
+
+def test_certificate_of_the_market_against_brute_force() -> None:
+    """max over s' in a fine grid of b·s' − paid·φ(s'), at the prices of the last step."""
+    found = _players()
+    market = Market(Budget(groups=0.4), MarketSettings(warmup=0, horizon=10, rate=0.1, proportion=0.0))
+    state = market.init(found)
+    g = torch.Generator().manual_seed(0)
+    s = torch.ones(21, dtype=torch.float64)
+    for step in range(12):
+        s = market.step(found, state, _pulse(found, step, s, torch.randn(21, generator=g, dtype=torch.float64)))
+    kept = _chosen = s > 0.5
+    raw = [p.detach() for p in found.gates.parameters]
+    certificate = market.certify(found, state, s, kept, Arithmetic(found.gates, raw, s))
+    b, paid = state["benefit"], torch.full((21,), state["price.groups"], dtype=torch.float64)
+    grid = torch.linspace(0, 1, 2001, dtype=torch.float64)[:, None]
+    rent, own = (torch.from_numpy(market.rent.amount(t.numpy())) for t in (grid, s))
+    gap = (grid * b - paid * rent).max(0).values - (s * b - paid * own)
+    assert certificate.nash_gap == pytest.approx(float(gap.max()), abs=1e-9)
+    assert certificate.nash_gap_median == pytest.approx(float(gap.median()), abs=1e-9)
+    assert certificate.dominated == int((b < paid).sum())
+    assert certificate.dominated_and_removed == int(((b < paid) & ~_chosen).sum())
+    assert certificate.undominated_and_kept == int(((b >= paid) & _chosen).sum())
+    assert str(certificate.dominated_and_removed) in certificate.sentence
