@@ -1,6 +1,6 @@
 """Equilibrium pruning in a plain PyTorch loop: two lines before it, one after.
 
-    python examples/plain_loop.py
+python examples/plain_loop.py
 """
 
 import torch
@@ -21,12 +21,12 @@ train, test = order[:1400], order[1400:]
 
 model = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10))
 optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-steps = 1500
+steps = 1200
 
 # -- these two lines --------------------------------------------------------------------------------------
 players = secateurs.players(model, x[:2], granularity="channel")
 optimizer = secateurs.Equilibrium(
-    players, budget=Budget(macs=0.2), market=MarketSettings(warmup=150, horizon=600)
+    players, budget=Budget(macs=0.2), market=MarketSettings(warmup=120, horizon=600)
 ).wrap(optimizer)
 # ---------------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ Under data parallelism gradients are already averaged, so every process computes
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -62,20 +63,16 @@ class _Block:
             return values.view(self.shape)
         return values.view([-1 if a == axis else 1 for a in range(len(self.shape))])
 
-    def product(self, extended: Tensor, skip: int | None = None) -> Tensor | None:
-        """Product of all gates' factors but the ``skip``-th; None when nothing is left."""
-        out = None
-        for k in range(len(self.axes)):
-            if k != skip:
-                factor = self.factor(k, extended)
-                out = factor if out is None else out * factor
-        return out
+    def product(self, extended: Tensor, skip: int | None = None) -> Tensor:
+        """Product of all gates' factors but the ``skip``-th; 1 when nothing is left."""
+        factors = [self.factor(k, extended) for k in range(len(self.axes)) if k != skip]
+        return functools.reduce(torch.mul, factors) if factors else extended.new_ones(())
 
     def reduce_into(self, sums: Tensor, left: Tensor, right: Tensor, extended: Tensor | None) -> None:
         """sums[g] += Σ over g's slice of left·right, times the other gates' factors when ``extended`` is given."""
         for k, axis in enumerate(self.axes):
-            other = self.product(extended, skip=k) if extended is not None and len(self.axes) > 1 else None
-            row = _axis_dot(left if other is None else left * other, right, axis)
+            crossed = left * self.product(extended, skip=k) if extended is not None and len(self.axes) > 1 else left
+            row = _axis_dot(crossed, right, axis)
             span = self.slices[k]
             if span is not None:
                 sums[span].add_(row)
@@ -235,9 +232,7 @@ class Gates:
                 torch._foreach_copy_(list(out[:v]), list(source[:v]))
             torch._foreach_mul_(list(out[:v]), factors)
         for block, a, o in zip(self._blocks, source[v:], out[v:]):
-            factor = block.product(extended)
-            assert factor is not None
-            torch.mul(a, factor, out=o)
+            torch.mul(a, block.product(extended), out=o)
 
     def sq_norm(self, theta: Sequence[Tensor]) -> PerPlayer:
         """‖θ_g‖² for every player: :meth:`dot` with itself, in one pass over the large slices."""

@@ -24,7 +24,7 @@ from ..training import Trainer, evaluate_many
 from .pruning import Pruning
 
 if TYPE_CHECKING:
-    from .prune import Stage
+    from .run import Stage
 
 ARTIFACT, ONNX, REPORT = "artifact", "model.onnx", "report.html"
 PACKAGES = ("secateurs", "torch", "numpy", "accelerate", "safetensors", "onnxruntime")
@@ -42,6 +42,12 @@ def finish(stage: Stage, trainer: Trainer, run: Pruning, *, reference_seconds: f
     files = {"artifact": ARTIFACT, "report": REPORT}
     _export(stage, networks["pruned"], files, notes)
     _latency_note(stage, measured, notes)
+    if run.players.granularity == "weight":
+        held = sum(int(p.count_nonzero()) for p in networks["pruned"].parameters())
+        notes.append(
+            f"single weights were removed, so the network keeps its shape: {held:,} of its "
+            f"{measured['pruned'].params:,} parameters are not zero"
+        )
     record = Record(
         method=stage.config.method,
         model=stage.config.model,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..dynamics import MarketSettings, Participating
 from ..partition import Players
 from ..spec import Budget
-from ..training import Trainer
+from ..training import Trainer, decided
 from .equilibrium import Equilibrium
 from .latency import tighten
 from .options import TrainOptions
@@ -37,7 +37,7 @@ class EquilibriumOptions(TrainOptions):
     warmup: float = Field(default=0.1, ge=0, lt=1)
     market: float = Field(default=0.55, gt=0, lt=1)
     travel: float = Field(default=70.0, gt=0)
-    rent: str = "concave"
+    rent: Literal["concave", "linear"] = "concave"
     knee: float = Field(default=0.1, gt=0)
     damping: float = Field(default=0.9, ge=0, lt=1)
     power: float = Field(default=3.0, gt=0)
@@ -51,11 +51,13 @@ class EquilibriumRun(Pruning):
     name: ClassVar[str] = "equilibrium"
     options: EquilibriumOptions
 
+    def cut_at(self) -> float:
+        return self.options.market
+
     def __init__(
-        self, players: Players, budget: Budget, options: EquilibriumOptions, total: int, folder: Path | None
+        self, players: Players, budget: Budget, options: EquilibriumOptions, total: int, folder: Path | None = None
     ) -> None:
-        self.cut_fraction = options.market
-        super().__init__(players, options, total, folder)
+        super().__init__(players, budget, options, total, folder)
         self.warmup_step = min(round(options.warmup * total), self.cut_step - 1)
         settings = MarketSettings(
             warmup=self.warmup_step,
@@ -64,7 +66,6 @@ class EquilibriumRun(Pruning):
         )
         self.equilibrium = Equilibrium(players, budget, market=settings)
         self.game: Participating | None = None
-        self.targets = budget.targets({n: players.amount(n) for n in budget.given})
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         self.game = self.equilibrium.wrap(self.options.make(model))
@@ -90,7 +91,8 @@ class EquilibriumRun(Pruning):
             return
         if trainer.step % max(1, trainer.steps_per_epoch // 4) == 0:
             self.note(trainer, None, loss)
-        if self.options.compact and trainer.step > self.warmup_step and trainer.step % LOOK_EVERY == 0:
+        groups = self.players.granularity != "weight"  # single weights leave no smaller shape behind
+        if self.options.compact and groups and trainer.step > self.warmup_step and trainer.step % LOOK_EVERY == 0:
             leaving = game.idlers(PATIENCE)
             if int(leaving.sum()) >= WORTH * game.players.count:
                 game.compact(~leaving)
@@ -106,7 +108,8 @@ class EquilibriumRun(Pruning):
         )
         s = game.s.clone()
         if self.latency is not None:
-            tighten(self.equilibrium.dynamics.targets, game.harvest, *self.latency)  # type: ignore[attr-defined]
+            targets, limit = self.equilibrium.dynamics.targets, self.latency  # type: ignore[attr-defined]
+            targets.update(decided(lambda: tighten(targets, game.harvest, *limit), trainer.accelerator))
         game.harvest(inplace=True)
         kept = torch.zeros(self.count, dtype=torch.bool)
         kept[alive] = game.kept.cpu()

@@ -22,11 +22,20 @@ def open_folder(out: Path, config: RunConfig, *, resume: bool, force: bool) -> b
         RunError: it holds a run and neither ``resume`` nor ``force`` was given; it holds another run; it holds
             something that is no run; or it cannot be written.
     """
+    try:
+        return _open(out, config, resume=resume, force=force)
+    except OSError as error:
+        raise RunError(
+            f"cannot use --out {str(out)!r}: {error.strerror or error}; choose another folder or change its permissions"
+        ) from error
+
+
+def _open(out: Path, config: RunConfig, *, resume: bool, force: bool) -> bool:
     if out.exists() and not out.is_dir():
         raise RunError(f"--out {str(out)!r} is a file; name a folder")
     held = out / CONFIG_FILE
     occupied = out.is_dir() and any(out.iterdir())
-    if occupied and not held.exists():
+    if occupied and not _is_run(held):
         raise RunError(f"--out {str(out)!r} holds files that are not a run; choose an empty or a new folder")
     if occupied and force:
         shutil.rmtree(out)
@@ -37,23 +46,27 @@ def open_folder(out: Path, config: RunConfig, *, resume: bool, force: bool) -> b
     if occupied:
         _same_run(held, config)
         return (out / RECORD_FILE).exists()
-    if resume and not occupied:
+    if resume:
         raise RunError(f"--resume: {str(out)!r} holds no run to continue; leave --resume out to start one")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make --out {str(out)!r}: {error.strerror}; choose another folder") from error
+    out.mkdir(parents=True, exist_ok=True)
     if not os.access(out, os.W_OK):
         raise RunError(f"no permission to write into --out {str(out)!r}; choose another folder or change its permissions")
     write_json(held, config.model_dump(mode="json"))
     return False
 
 
-def _same_run(held: Path, config: RunConfig) -> None:
+def _is_run(held: Path) -> bool:
+    """Whether a configuration file is one of ours: --force deletes the folder, and other tools write files of this
+    name too."""
     try:
-        before = json.loads(held.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunError(f"{str(held)!r} is damaged; start again with --force") from error
+        found = json.loads(held.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(found, dict) and set(RunConfig.model_fields) <= set(found)
+
+
+def _same_run(held: Path, config: RunConfig) -> None:
+    before = json.loads(held.read_text(encoding="utf-8"))
     now = config.model_dump(mode="json")
     changed = [k for k in now if now[k] != before.get(k)]
     if changed:

@@ -88,11 +88,11 @@ def without_latency(budget: Budget, players: Players, inputs: Any) -> Budget:
 
 def tighten(
     targets: dict[str, float], build: Callable[[], nn.Module], limit_ms: float, inputs: Any
-) -> float:
+) -> dict[str, float]:
     """Lower ``targets['macs']`` in place until the network that ``build`` returns for them takes ``limit_ms``.
 
     Returns:
-        its measured milliseconds.
+        the targets, which processes that did not measure must take over.
     Raises:
         BudgetError: eight attempts did not get there; says how near they came.
     """
@@ -100,6 +100,6 @@ def tighten(
     for _ in range(ATTEMPTS):
         taken = milliseconds(build(), inputs)
         if taken <= limit_ms:
-            return taken
+            return targets
         targets["macs"] *= 0.97 * limit_ms / taken
     raise BudgetError(f"budget latency={limit_ms:g}ms: {ATTEMPTS} cuts reached {taken:.3g} ms; ask for a little more")

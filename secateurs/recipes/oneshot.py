@@ -14,7 +14,7 @@ from ..selection import fit_budget
 from ..shapes import Mask
 from ..spec import Budget, derive_seed
 from ..structure import Shrunk, shrink
-from ..training import Trainer
+from ..training import Trainer, decided
 from .latency import tighten
 from .options import TrainOptions
 from .pruning import Cut, Pruning
@@ -40,19 +40,16 @@ class OneShotRun(Pruning):
     options: OneShotOptions
     score: ClassVar[str]
 
-    def __init__(
-        self, players: Players, budget: Budget, options: OneShotOptions, total: int, folder: Path | None
-    ) -> None:
-        self.cut_fraction = options.cut
-        super().__init__(players, options, total, folder)
-        names = list(budget.given)
-        self.targets = budget.targets({n: players.amount(n) for n in names})
+    def cut_at(self) -> float:
+        return self.options.cut
 
     def decide(self, trainer: Trainer) -> Cut:
         players = self.players
         scores = self.scores(trainer)
         if self.latency is not None:
-            tighten(self.targets, lambda: self._shrunk(self.select(scores), inplace=False).model, *self.latency)
+            limit = self.latency
+            build = lambda: self._shrunk(self.select(scores), inplace=False).model  # noqa: E731
+            self.targets.update(decided(lambda: tighten(self.targets, build, *limit), trainer.accelerator))
         keep = self.select(scores)
         surgery = None
         if players.granularity == "weight":

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..partition import Players
 from ..records import Certificate, HistoryPoint, LayerRow, PlayersBlock
 from ..shapes import Mask
+from ..spec import Budget
 from ..storage import save_tree
 from ..structure import Surgery, replay
 from ..training import Callback, Trainer
@@ -50,22 +51,24 @@ class Pruning(Callback):
 
     Args:
         players: found on the model before training.
-        budget_targets: absolute amounts.
+        budget: what must hold; latency already converted.
         options: training settings.
+        total: optimizer steps of the whole run.
         folder: where snapshots go; None keeps them in memory.
     """
 
     name: ClassVar[str]
-    cut_fraction: float
 
-    def __init__(self, players: Players, options: TrainOptions, total: int, folder: Path | None) -> None:
+    def __init__(
+        self, players: Players, budget: Budget, options: Any, total: int, folder: Path | None = None
+    ) -> None:
         self.players = players
         self.original = list(players.layers)
         self.count = players.count
-        self.options = options
+        self.options: Any = options
         self.total = total
         self.folder = folder
-        self.cut_step = max(1, min(total - 1, round(self.cut_fraction * total)))
+        self.cut_step = max(1, min(total - 1, round(self.cut_at() * total)))
         self.history: list[HistoryPoint] = []
         self.snapshots: dict[str, dict[str, Any]] = {}
         self.surgery: Surgery | None = None
@@ -74,10 +77,14 @@ class Pruning(Callback):
         self.teacher: nn.Module | None = None
         self.on_history: Callable[[HistoryPoint], None] | None = None
         self._loss: float | None = None
-        self.targets: dict[str, float] = {}
+        self.targets = budget.targets({name: players.amount(name) for name in budget.given})
         self.latency: tuple[float, Any] | None = None  # milliseconds, and the inputs to time
 
     # -- what a method supplies ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def cut_at(self) -> float:
+        """When to cut, as a fraction of the run."""
 
     @abstractmethod
     def decide(self, trainer: Trainer) -> Cut:

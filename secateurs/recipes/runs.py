@@ -26,7 +26,9 @@ def _networks(run: Path) -> tuple[Record, dict[str, nn.Module], tuple[int, ...]]
     record = Record.read(run)
     config = RunConfig.model_validate(record.config)
     pruned = artifact.load(run / ARTIFACT)
-    classes, shape = artifact.factory_arguments(run / ARTIFACT)
+    entry = artifact.read_manifest(run / ARTIFACT).factory
+    assert entry is not None  # `prune` always saves with a factory
+    classes, shape = entry.kwargs.classes, tuple(entry.kwargs.input_shape)
     dense = build_model(config.model, classes=classes, input_shape=shape, seed=config.seed)
     weights = run / "dense.safetensors"
     if weights.exists():

@@ -66,7 +66,7 @@ def run_method(
     given = read_options(row.options, name, options or {})
     found = players(net, loaded.example_inputs(2)).limit(given.minimum)
     total = epochs * (len(loaded.train) // batch_size)
-    run = row.run(found, Budget(**budget), given, total, None)  # type: ignore[call-arg]
+    run = row.run(found, Budget(**budget), given, total)
     trainer = trainer_of(
         net,
         loaded,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .callback import Callback, Loss, cross_entropy
 from .checkpoint import Checkpoint
 from .evaluation import Evaluation, evaluate, evaluate_many
-from .processes import make_accelerator
+from .processes import decided, fitting, make_accelerator
 from .rates import Rate, constant, cosine, drops
 from .trainer import Trainer
 
@@ -19,8 +19,10 @@ __all__ = [
     "constant",
     "cosine",
     "cross_entropy",
+    "decided",
     "drops",
     "evaluate",
     "evaluate_many",
+    "fitting",
     "make_accelerator",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -12,9 +14,10 @@ from accelerate.state import AcceleratorState
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..errors import RunError
+from ..errors import RunError, SecateursError
 
 PRECISIONS = ("no", "bf16", "fp16")
+T = TypeVar("T")
 
 
 def make_accelerator(mixed_precision: str) -> Accelerator:
@@ -77,6 +80,26 @@ def least(value: int, accelerator: Accelerator) -> int:
     shared = torch.tensor([value], device=accelerator.device)
     torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MIN)
     return int(shared)
+
+
+def decided(make: Callable[[], T], accelerator: Accelerator) -> T:
+    """What ``make`` returns on the main process, on all of them; an error of ours there is raised everywhere.
+
+    For what must not be done or measured twice: opening a folder, timing a network.
+    """
+    if accelerator.num_processes == 1:
+        return make()
+    held: list[Any] = [None]
+    if accelerator.is_main_process:
+        try:
+            held = [(make(), None)]
+        except SecateursError as error:
+            held = [(None, error)]
+    torch.distributed.broadcast_object_list(held, 0, device=accelerator.device)
+    value, failure = held[0]
+    if failure is not None:
+        raise failure
+    return value
 
 
 def share_buffers(model: nn.Module, accelerator: Accelerator) -> None:

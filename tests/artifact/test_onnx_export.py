@@ -49,8 +49,8 @@ def test_a_shrunk_network_at_any_batch(batch: int, tmp_path: Path) -> None:
 
 
 def test_nothing_is_printed(tmp_path: Path) -> None:
-    # In a process of its own: the exporter speaks once, through a handler that pytest has replaced. The second
-    # network fails its check at other batch sizes, of which ONNX Runtime would speak.
+    # In a process of its own: the exporter speaks once, through a handler that pytest has replaced. The
+    # second network fails its check at other batch sizes, of which ONNX Runtime would speak.
     program = """if True:
         import sys, torch
         from secateurs.artifact import export_onnx

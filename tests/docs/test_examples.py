@@ -137,7 +137,9 @@ def test_every_command_model_and_option_is_documented() -> None:
 
 def test_methods_and_their_options_are_documented_with_their_defaults() -> None:
     page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
-    general, _, rest = page.partition("## Options of every method")[2].partition("## Options of `equilibrium`")
+    general, _, rest = page.partition("## Options of every method")[2].partition(
+        "## Options of `equilibrium`"
+    )
     equilibrium, _, oneshot = rest.partition("## Options of the one-shot methods")
     for name in METHODS:
         assert f"| `{name}` |" in page
@@ -151,7 +153,9 @@ def test_methods_and_their_options_are_documented_with_their_defaults() -> None:
         wanted = {n: f.default for n, f in kind.model_fields.items() if n not in inherited}
         assert set(listed) == set(wanted)
         for name, default in wanted.items():
-            written = "" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
+            written = (
+                "" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
+            )
             assert listed[name] == written, name
 
 

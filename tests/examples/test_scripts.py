@@ -22,7 +22,8 @@ def test_plain_loop() -> None:
     ).stdout
     gated, removed = map(float, re.search(r"with gates (\S+), after removal (\S+)", found).groups())  # type: ignore[union-attr]
     dense, pruned = (
-        int(n.replace(",", "")) for n in re.search(r"MACs (\S+) -> (\S+)", found).groups()  # type: ignore[union-attr]
+        int(n.replace(",", ""))
+        for n in re.search(r"MACs (\S+) -> (\S+)", found).groups()  # type: ignore[union-attr]
     )
     assert removed > 0.93
     assert abs(gated - removed) < 0.02

@@ -6,18 +6,21 @@ Stages, each skipped when its result is already there: the dense reference, the 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from ..partition import players
+from ..errors import RunError, RunInterrupted
+from ..partition import Players, players
 from ..records import Record
-from ..spec import RunConfig
-from ..storage import load_tree, save_tree
+from ..spec import Budget, RunConfig
+from ..storage import load_tree, save_tree, write_json
 from ..structure import Surgery, replay
-from ..training import Loss, Trainer, cross_entropy
+from ..training import Loss, Trainer, cross_entropy, decided, fitting, make_accelerator
 from ..zoo import Data, build_model, check_fit, load_data
 from .finish import finish
 from .folder import open_folder
@@ -27,6 +30,7 @@ from .pruning import Pruning
 from .registry import find_method
 
 DENSE = "dense.safetensors"
+TRADED = "budget.json"  # what a latency was converted to: measured once, so that a resumed run has the same
 
 
 @dataclass
@@ -86,17 +90,30 @@ def prune(
     out = Path(out)
     method = find_method(config.method)
     options = read_options(method.options, method.name, config.options)
+    accelerator = make_accelerator(config.mixed_precision)
     data = load_data(config.data, validation=config.validation, seed=config.seed)
     model = build_model(config.model, classes=data.classes, input_shape=data.input_shape, seed=config.seed)
     inputs = data.example_inputs(2)
     check_fit(model, inputs, data.classes)
     found = players(model, inputs, config.granularity.split("+")).limit(options.minimum)
-    budget = without_latency(config.budget, found, data.example_inputs(1))
-    total = config.epochs * (len(data.train) // config.batch_size)
-    run = method.run(found, budget, options, total, None)  # raises on an unreachable budget, before anything is written
-    if open_folder(out, config, resume=resume, force=force):
+    total = steps_in_all(config, data, accelerator.num_processes)
+    budget = decided(lambda: tradeable(config, found, data, out if resume else None), accelerator)
+    run = method.run(found, budget, options, total)  # raises on an unreachable budget, before anything is written
+    if decided(lambda: open_folder(out, config, resume=resume, force=force), accelerator):
         return Record.read(out)
-    stage = Stage(config, out, data, options, resume, progress)
+    try:
+        return _carry_out(Stage(config, out, data, options, resume, progress), model, run, budget)
+    except KeyboardInterrupt:
+        raise RunInterrupted(
+            f"stopped between two trainings; {str(out)!r} keeps what was done. "
+            "Continue with the same command and --resume"
+        ) from None
+
+
+def _carry_out(stage: Stage, model: nn.Module, run: Pruning, budget: Budget) -> Record:
+    config, out = stage.config, stage.out
+    if config.budget.latency is not None and make_accelerator(config.mixed_precision).is_main_process:
+        write_json(out / TRADED, budget.given)
     seconds = reference(stage)
     run.folder = out
     trainer = pruned(stage, model, run)
@@ -107,11 +124,34 @@ def prune(
     return record
 
 
+def steps_in_all(config: RunConfig, data: Data, processes: int) -> int:
+    """Optimizer steps of the run.
+
+    Raises:
+        RunError: fewer than two: one is needed before the cut and one after.
+    """
+    batch = fitting(config.batch_size, len(data.train), processes)
+    total = config.epochs * (len(data.train) // batch)
+    if total < 2:
+        raise RunError(
+            f"{config.epochs} epoch(s) of {len(data.train)} training examples in batches of {config.batch_size} are "
+            "a single step, and pruning needs one before the cut and one after; use more epochs or a smaller batch"
+        )
+    return total
+
+
+def tradeable(config: RunConfig, found: Players, data: Data, before: Path | None) -> Budget:
+    """The budget without latency: measured here, or as the interrupted run in ``before`` measured it."""
+    if config.budget.latency is not None and before is not None and (before / TRADED).exists():
+        return Budget(**json.loads((before / TRADED).read_text(encoding="utf-8")))
+    return without_latency(config.budget, found, data.example_inputs(1))
+
+
 def reference(stage: Stage) -> float:
     """Train the dense network for the same steps, unless it is there. Returns wall seconds of its training."""
     if stage.config.reference != "train":
         if stage.config.reference == "given":
-            save_tree(stage.out / DENSE, {"surgery": None, "weights": stage.build().state_dict(), "seconds": 0.0})
+            _save_dense(stage.out / DENSE, stage.build(), 0.0)
         return 0.0
     path = stage.out / DENSE
     if path.exists():
@@ -126,12 +166,18 @@ def reference(stage: Stage) -> float:
     trainer.run()
     seconds = trainer.seconds.get("dense reference", 0.0)
     if trainer.is_main:
-        save_tree(path, {"surgery": None, "weights": model.state_dict(), "seconds": seconds})
+        _save_dense(path, model, seconds)
         for part in folder.iterdir():
             part.unlink()
         folder.rmdir()
     trainer.accelerator.wait_for_everyone()
     return seconds
+
+
+def _save_dense(path: Path, model: nn.Module, seconds: float) -> None:
+    # The seconds as a tensor: written out, their digits would change the size of the file, which is in the record.
+    taken = torch.tensor(seconds, dtype=torch.float64)
+    save_tree(path, {"surgery": None, "weights": model.state_dict(), "seconds": taken})
 
 
 def pruned(stage: Stage, model: nn.Module, run: Pruning) -> Trainer:
