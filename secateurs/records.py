@@ -82,6 +82,10 @@ class Certificate(Schema):
     scope: str
     nash_gap: float = Field(description="max over players of the gain from their best response")
     nash_gap_median: float
+    at_rest: int | None = Field(
+        default=None, description="players whom no small move would help: their projected gradient is zero"
+    )
+    left_earlier: int = Field(default=0, description="players cut out of the live network before the end")
     dominated: int = Field(description="players for whom condition (15) holds: zero is dominant")
     dominated_and_removed: int
     undominated_and_kept: int

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import BudgetError, suggest
 
@@ -48,6 +48,18 @@ class Budget(Frozen):
     macs: float | None = None
     bytes: float | None = None
     latency: float | None = Field(default=None, description="milliseconds")
+
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:  # in the user's words, wherever the budget was made
+            detail = error.errors()[0]
+            cause = detail.get("ctx", {}).get("error")
+            if isinstance(cause, BudgetError):
+                raise cause from None
+            name = str(detail["loc"][0])
+            known = "" if name in RESOURCES else f"unknown resource {name!r}, {suggest(name, RESOURCES)} "
+            raise BudgetError(f"budget {name}={given.get(name)!r}: {known or detail['msg'] + '; '}{_GRAMMAR}") from None
 
     @model_validator(mode="after")
     def _positive(self) -> Budget:

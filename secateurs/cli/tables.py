@@ -115,8 +115,9 @@ def reproduction(result: Mapping[str, Any], paths: Sequence[Path]) -> None:
     """The tables of a reproduction, as its page has them."""
     console = Console()
     for section in result["sections"]:
-        table = _table(*section["columns"], title=section["title"])
+        shown = section["brief"] or range(len(section["columns"]))
+        table = _table(*(section["columns"][i] for i in shown), title=section["title"])
         for row in section["rows"]:
-            table.add_row(*(escape(str(cell)) for cell in row))
+            table.add_row(*(escape(str(row[i])) for i in shown))
         console.print(table)
     console.print("wrote " + ", ".join(map(str, paths)), highlight=False, soft_wrap=True)

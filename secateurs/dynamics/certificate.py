@@ -19,6 +19,8 @@ from ..shapes import Mask, Participation, PerPlayer
 from .base import Arithmetic
 from .utility import Utility
 
+INDIFFERENT = 0.05  # |∂U/∂s| of a partial player that counts as rest, in units of the mean square benefit
+
 
 def certify_utility(
     players: Players, utility: Utility, b: PerPlayer, s: Participation, kept: Mask, sums: Arithmetic
@@ -32,27 +34,47 @@ def certify_utility(
 
 
 def certify_market(
-    players: Players, b: PerPlayer, paid: PerPlayer, amount: PerPlayer, s: Participation, kept: Mask, error: float
+    players: Players,
+    b: PerPlayer,
+    paid: PerPlayer,
+    slope: PerPlayer,
+    amount: PerPlayer,
+    s: Participation,
+    kept: Mask,
+    error: float,
 ) -> Certificate:
     """Certificate of the market's game.
 
+    Utilities b·s − paid·φ(s) have two local maxima, 0 and 1: a player can rest where a jump to the other end would pay.
+    ``at_rest`` counts local equilibrium, the Nash gap measures the global one.
+
     Args:
         b: benefit per unit of participation (in units of the players' root mean square).
-        paid: price of full participation. amount: φ(s).
+        paid: price of full participation. amount, slope: φ(s) and φ'(s).
         error: distance of demand from the budget path, as a fraction of dense.
     """
     gap = torch.clamp(b - paid, min=0.0) - (b * s - paid * amount)
-    return _certificate("market", players, gap, b < paid, kept, 0.0, error)
+    push = b - paid * slope
+    rest = torch.where(s >= 1, push >= 0, torch.where(s <= 0, push <= 0, push.abs() <= INDIFFERENT))
+    return _certificate("market", players, gap, b < paid, kept, 0.0, error, int(rest.sum()))
 
 
 def _certificate(
-    scope: str, players: Players, gap: Tensor, out: Tensor, kept: Mask, radius: float | None, error: float | None
+    scope: str,
+    players: Players,
+    gap: Tensor,
+    out: Tensor,
+    kept: Mask,
+    radius: float | None,
+    error: float | None,
+    at_rest: int | None = None,
 ) -> Certificate:
     removed = ~kept
     certificate = Certificate(
         scope=scope,
         nash_gap=float(gap.max()),
         nash_gap_median=float(gap.median()),
+        at_rest=at_rest,
         dominated=int(out.sum()),
         dominated_and_removed=int((out & removed).sum()),
         undominated_and_kept=int((~out & kept).sum()),
@@ -61,16 +83,20 @@ def _certificate(
         market_clearing_error=error,
         condition_numbers=condition_numbers(players),
     )
-    certificate.sentence = _sentence(certificate, players.count)
+    certificate.sentence = sentence(certificate, players.count)
     return certificate
 
 
-def _sentence(c: Certificate, count: int) -> str:
+def sentence(c: Certificate, count: int) -> str:
+    """The certificate in words; ``count`` players were there at the cut."""
     agree = c.dominated_and_removed + c.undominated_and_kept
-    text = (
-        f"{agree} of {count} players are where their own utility puts them "
+    text = f"{c.left_earlier} players had left during training. " if c.left_earlier else ""
+    if c.at_rest is not None:
+        text += f"At the cut {c.at_rest} of {count} players were at rest: no small move would have paid. "
+    text += (
+        f"{agree} of {count} are on the side of their own utility, whole moves considered "
         f"({c.dominated_and_removed} priced out and removed, {c.undominated_and_kept} worth their price and kept); "
-        f"the largest gain anyone could make by moving alone is {c.nash_gap:.3g}, the median {c.nash_gap_median:.3g}."
+        f"the largest gain from moving alone is {c.nash_gap:.3g}, the median {c.nash_gap_median:.3g}."
     )
     if c.market_clearing_error is not None:
         text += f" Demand met the budget path to {c.market_clearing_error:.1e} of the dense amount."

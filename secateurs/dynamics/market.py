@@ -62,7 +62,7 @@ class MarketSettings(Frozen):
     rate: float | None = Field(default=None, gt=0)
     travel: float = Field(default=70.0, gt=0)
     power: float = Field(default=3.0, gt=0)
-    proportion: float = Field(default=1.0, ge=0, le=1)
+    proportion: float = Field(default=1.0, ge=0, le=2)
 
     @property
     def eta(self) -> float:
@@ -115,15 +115,7 @@ class Market(Dynamics):
         names = list(self.budget.given)
         self.dense = {name: players.amount(name) for name in names}
         self.targets = self.budget.targets(self.dense)
-        least = players.minimum
-        for name, target in self.targets.items():
-            floor = players.resource(name).amount(least)
-            if target < floor * (1 - 1e-9):
-                raise BudgetError(
-                    f"budget {name}={self.budget.given[name]:g} is {target:,.0f} {name}; the smallest reachable "
-                    f"here is {floor:,.0f} ({floor / self.dense[name]:.4f} of dense), with every layer at its "
-                    "minimum width"
-                )
+        players.require_reachable(self.targets, self.budget.given)
         self.population = players.count
         zeros = torch.zeros(players.count, dtype=torch.float64)
         state: State = {"benefit": zeros, "share": self.fair_share(players), "square": 0.0, "seen": 0}
@@ -284,8 +276,8 @@ class Market(Dynamics):
         benefit, paid = self.utility_of(players, state, s)
         error = max(abs(state[f"demand.{n}"] - state[f"path.{n}"]) / self.dense[n] for n in self.targets)
         host = s.detach().cpu().double()
-        amount = torch.from_numpy(self.rent.amount(host.numpy()))
-        return certify_market(players, benefit, paid, amount, host, kept.cpu(), error)
+        amount, slope = (torch.from_numpy(f(host.numpy())) for f in (self.rent.amount, self.rent.slope))
+        return certify_market(players, benefit, paid, slope, amount, host, kept.cpu(), error)
 
 
 def _host(values: Tensor) -> np.ndarray:

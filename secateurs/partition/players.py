@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import StructureError, suggest
+from ..errors import BudgetError, StructureError, suggest
 from ..shapes import AtomMask, Mask, PerPlayer
 from ..structure import Structure, trace
 from .gates import Gate, Gates
@@ -135,6 +135,23 @@ class Players:
         """How much of a resource the network uses when ``keep`` stays (None: all)."""
         kept = torch.ones(self.count) if keep is None else keep.float()
         return self.resource(name).amount(self.mass(kept))
+
+    def require_reachable(self, targets: Mapping[str, float], asked: Mapping[str, float] | None = None) -> None:
+        """Check that absolute amounts can be met at all.
+
+        Args:
+            asked: what the user wrote, by resource, for the message.
+        Raises:
+            BudgetError: even every layer at its minimum width is too much; names the smallest reachable amount.
+        """
+        for name, target in targets.items():
+            floor = self.resource(name).amount(self.minimum)
+            if floor > target * (1 + 1e-9):
+                given = f"budget {name}={asked[name]:g} is {target:,.0f} {name}" if asked else f"{target:,.0f} {name}"
+                raise BudgetError(
+                    f"{given}, which cannot be reached; the smallest reachable here is {floor:,.0f} "
+                    f"({floor / self.amount(name):.4f} of dense), with every layer at its minimum width"
+                )
 
     def atom_mask(self, keep: Mask) -> AtomMask:
         """The structure's keep mask: atoms that are nobody's player stay."""
@@ -255,12 +272,16 @@ def _weights(model: nn.Module, structure: Structure, inputs: Any, ignore: Sequen
 
 
 def _per_weight(players: Players, name: str) -> Resource:
-    """A weight costs one parameter, its bytes, or one MAC per position it is used at."""
+    """A weight costs one parameter or its bytes. It frees no MACs: a dense kernel multiplies zeros too."""
+    if name == "macs":
+        raise BudgetError(
+            "granularity 'weight' frees no MACs, since zeros are multiplied like any number; "
+            "ask for params=, bytes= or groups=, or prune channels"
+        )
     named = dict(players.model.named_parameters())
     each = {
         "params": lambda _: 1.0,
         "bytes": lambda layer: float(named[layer.name].element_size()),
-        "macs": lambda layer: players.structure.macs_of(layer.name) / layer.size,
     }[name]
     cost = np.array([each(layer) for layer in players.layers])
     rest = players.structure.amount(name, None) - float(cost @ players.sizes)

@@ -6,9 +6,9 @@ from .finish import versions
 from .flagship import EquilibriumOptions, EquilibriumRun
 from .oneshot import OneShotOptions, OneShotRun
 from .options import TrainOptions, read_options
-from .run import prune
 from .pruning import Pruning
 from .registry import METHODS, Method, find_method
+from .run import prune
 from .runs import bench_run, export_run, inspect_model
 
 __all__ = [

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..dynamics import MarketSettings, Participating
+from ..dynamics.certificate import sentence
 from ..partition import Players
 from ..spec import Budget
 from ..training import Trainer, decided
@@ -41,7 +42,7 @@ class EquilibriumOptions(TrainOptions):
     knee: float = Field(default=0.1, gt=0)
     damping: float = Field(default=0.9, ge=0, lt=1)
     power: float = Field(default=3.0, gt=0)
-    proportion: float = Field(default=1.0, ge=0, le=1)
+    proportion: float = Field(default=1.0, ge=0, le=2)
     compact: bool = True
 
 
@@ -113,13 +114,17 @@ class EquilibriumRun(Pruning):
         game.harvest(inplace=True)
         kept = torch.zeros(self.count, dtype=torch.bool)
         kept[alive] = game.kept.cpu()
+        certificate = game.certificate
+        if certificate is not None:
+            certificate.left_earlier = self.count - int(alive.sum())
+            certificate.sentence = sentence(certificate, int(alive.sum()))
         return Cut(
             surgery=game.surgery if self.players.granularity != "weight" else None,
             kept=kept,
             participation=_spread(s, alive),
             benefit=_spread(benefit, alive),
             cost=_spread(paid, alive),
-            certificate=game.certificate,
+            certificate=certificate,
         )
 
     def before_load(self, trainer: Trainer, tree: dict[str, Any]) -> None:

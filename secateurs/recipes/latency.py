@@ -17,11 +17,10 @@ from torch import nn
 from ..errors import BudgetError
 from ..measure import latency
 from ..partition import Players
-from ..selection import fit_budget
 from ..spec import Budget
 from ..structure import shrink
 
-SIZES = (1.0, 0.7, 0.45, 0.25, 0.1)
+SIZES = (0.7, 0.45, 0.25, 0.1)
 MARGIN = 0.97  # aim a little below, since the network that is found is no uniform one
 ATTEMPTS = 8
 
@@ -33,10 +32,7 @@ def milliseconds(model: nn.Module, inputs: Any, threads: int = 1) -> float:
 
 def uniform_copy(players: Players, fraction: float) -> nn.Module:
     """The model with every layer cut to about ``fraction`` of its width (weights arbitrary)."""
-    keep = torch.zeros(players.count, dtype=torch.bool)
-    for layer in players.layers:
-        keep[layer.start : layer.start + max(layer.minimum, round(fraction * layer.size))] = True
-    mask = players.atom_mask(keep)
+    mask = players.atom_mask(_uniform_mask(players, fraction))
     return shrink(copy.deepcopy(players.model), players.structure, mask, inplace=True, check=False).model
 
 
@@ -46,21 +42,21 @@ def macs_for(players: Players, limit_ms: float, inputs: Any, threads: int = 1) -
     Raises:
         BudgetError: even every layer at its minimum is too slow; or the dense network is already fast enough.
     """
-    points = []
-    least = fit_budget(players, torch.zeros(players.count), {"groups": float(players.minimum.sum())})
-    for fraction in (*SIZES, 0.0):
-        model = uniform_copy(players, fraction)
-        keep = _uniform_mask(players, fraction) if fraction else least
-        points.append((players.amount("macs", keep), milliseconds(model, inputs, threads)))
-    if limit_ms >= points[0][1]:
+    def point(fraction: float) -> tuple[float, float]:
+        taken = milliseconds(uniform_copy(players, fraction), inputs, threads)
+        return players.amount("macs", _uniform_mask(players, fraction)), taken
+
+    dense, least = point(1.0), point(0.0)
+    if limit_ms >= dense[1]:
         raise BudgetError(
-            f"budget latency={limit_ms:g}ms: the dense network already takes {points[0][1]:.3g} ms on this device"
+            f"budget latency={limit_ms:g}ms: the dense network already takes {dense[1]:.3g} ms on this device"
         )
-    if limit_ms < points[-1][1]:
+    if limit_ms < least[1]:
         raise BudgetError(
             f"budget latency={limit_ms:g}ms cannot be reached: with every layer at its minimum width the network "
-            f"takes {points[-1][1]:.3g} ms on this device"
+            f"takes {least[1]:.3g} ms on this device"
         )
+    points = [dense, *map(point, SIZES), least]
     for (more, slow), (fewer, fast) in zip(points, points[1:]):
         if fast <= limit_ms <= slow:
             share = (limit_ms - fast) / max(slow - fast, 1e-9)

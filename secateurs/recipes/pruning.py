@@ -78,6 +78,7 @@ class Pruning(Callback):
         self.on_history: Callable[[HistoryPoint], None] | None = None
         self._loss: float | None = None
         self.targets = budget.targets({name: players.amount(name) for name in budget.given})
+        players.require_reachable(self.targets, budget.given)
         self.latency: tuple[float, Any] | None = None  # milliseconds, and the inputs to time
 
     # -- what a method supplies ---------------------------------------------------------------------------

@@ -10,12 +10,13 @@ from typing import Any
 
 @dataclass
 class Section:
-    """A table with its caption below it."""
+    """A table with its caption below it; ``brief`` names the columns that a terminal shows."""
 
     title: str
     columns: list[str]
     rows: list[list[str]]
     note: str = ""
+    brief: list[int] | None = None
 
 
 @dataclass

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import BudgetError
 from ..partition import Players
 from ..shapes import Mask, PerPlayer
 
@@ -42,12 +41,7 @@ def fit_budget(players: Players, priority: PerPlayer, targets: Mapping[str, floa
         span = slice(layer.start, layer.stop)
         protected[span] = top_k(priority[span], layer.minimum)
     least = players.minimum
-    for name, target in targets.items():
-        floor = players.resource(name).amount(least)
-        if floor > target * (1 + 1e-9):
-            raise BudgetError(
-                f"{target:,.0f} {name} cannot be reached: with every layer at its minimum width it is {floor:,.0f}"
-            )
+    players.require_reachable(targets)
     order = torch.sort(priority, descending=True, stable=True).indices
     order = order[~protected[order]]
     queue = layer_of[order].numpy()

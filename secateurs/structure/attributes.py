@@ -93,9 +93,7 @@ def _vector_attributes(module: nn.Module, weight: Any) -> dict[str, Any]:
     return {name: int(weight.shape[0])}
 
 
-def kept_attributes(
-    attributes: Sequence[Attribute], keep: Array, model: nn.Module
-) -> dict[str, dict[str, Any]]:
+def kept_attributes(attributes: Sequence[Attribute], keep: Array, model: nn.Module) -> dict[str, dict[str, Any]]:
     """Values after a cut, only those that change."""
     alive = np.append(keep, True)
     out: dict[str, dict[str, Any]] = {}

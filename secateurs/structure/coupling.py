@@ -98,9 +98,7 @@ class Classes:
         return [(p.joint, p.axes[0]) for p in self.ledger.partials if p.sub is None and len(p.axes) == 1]
 
     def _choose(self, number: int, split: Split, pinned: list[tuple[Array, int]]) -> int:
-        free = [
-            a for a in range(split.ids.ndim) if not any(_same_slice(split.ids, a, j, x) for j, x in pinned)
-        ]
+        free = [a for a in range(split.ids.ndim) if not any(_same_slice(split.ids, a, j, x) for j, x in pinned)]
         free = free or list(range(split.ids.ndim))
         return free[0] if number in self._rows else free[-1]
 

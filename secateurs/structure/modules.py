@@ -54,9 +54,7 @@ class PrunedMultiheadAttention(nn.MultiheadAttention):
         inner = self.num_heads * self.head_dim
         packed = self.in_proj_weight
         weights = (
-            packed.split(inner)
-            if packed is not None
-            else (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+            packed.split(inner) if packed is not None else (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
         )
         biases = self.in_proj_bias.split(inner) if self.in_proj_bias is not None else (None,) * 3
         return [F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases)]

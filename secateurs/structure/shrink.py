@@ -78,6 +78,4 @@ def _refuse(model: nn.Module, structure: Structure, keep: Array) -> None:
     alive = np.append(keep, True)
     for (name, axis), ids in structure.axes.items():
         if not alive[ids].any():
-            raise StructureError(
-                f"keep leaves nothing of axis {axis} of {name!r}; keep at least one of its groups"
-            )
+            raise StructureError(f"keep leaves nothing of axis {axis} of {name!r}; keep at least one of its groups")

@@ -47,9 +47,7 @@ class Surgery(BaseModel):
         attributes = {path: dict(a) for path, a in self.attributes.items()}
         for path, values in other.attributes.items():
             attributes.setdefault(path, {}).update(values)
-        return Surgery(
-            kept=kept, shapes=shapes, attributes=attributes, swapped={**self.swapped, **other.swapped}
-        )
+        return Surgery(kept=kept, shapes=shapes, attributes=attributes, swapped={**self.swapped, **other.swapped})
 
     def cut(self, name: str, tensor: Tensor) -> Tensor:
         """The kept part of a tensor that has the shape of ``name`` (a parameter, its gradient or moment)."""
@@ -74,7 +72,16 @@ def plan(model: nn.Module, structure: Structure, keep: Array) -> Surgery:
     for swap in structure.swaps:
         if not alive[swap.ids].all():
             surgery.swapped[swap.path] = swap.target
+    for path, module in model.named_modules():
+        # An encoder hands its layers nested tensors only they, uncut, can read.
+        nested = isinstance(module, nn.TransformerEncoder) and getattr(module, "use_nested_tensor", False)
+        if nested and any(_inside(swapped, path) for swapped in surgery.swapped):
+            surgery.attributes.setdefault(path, {})["use_nested_tensor"] = False
     return surgery
+
+
+def _inside(path: str, parent: str) -> bool:
+    return not parent or path.startswith(parent + ".")
 
 
 def refit(model: nn.Module, surgery: Surgery) -> None:
@@ -133,9 +140,7 @@ def replay(model: nn.Module, surgery: Surgery) -> nn.Module:
         try:
             model.get_submodule(path)
         except AttributeError as error:
-            raise StructureError(
-                f"{type(model).__name__} has no module {path!r} that the surgery changes"
-            ) from error
+            raise StructureError(f"{type(model).__name__} has no module {path!r} that the surgery changes") from error
     # A plain copy of the record: applying it may add nothing new to the caller's.
     apply(model, surgery.model_copy(deep=True))
     return model

@@ -180,9 +180,7 @@ def fake(mode: FakeTensorMode, tensor: Tensor) -> Tensor:
     """A fake of the same shape, strides, type and device."""
     try:
         with mode:
-            return torch.empty_strided(
-                tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device
-            )
+            return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
     except Exception:
         return mode.from_tensor(tensor.detach())
 
@@ -223,9 +221,7 @@ def read(model: nn.Module, inputs: Any) -> Ledger:
 
 def _read(model: nn.Module, inputs: Any, mode: FakeTensorMode | None) -> Ledger:
     if mode is None:
-        shadow = copy_with(
-            model, lambda _, t: t.detach() if isinstance(t, nn.Parameter) else t.detach().clone()
-        )
+        shadow = copy_with(model, lambda _, t: t.detach() if isinstance(t, nn.Parameter) else t.detach().clone())
         inputs = _pytree.tree_map(lambda v: v.detach().clone() if isinstance(v, Tensor) else v, inputs)
     else:
         shadow = copy_with(model, lambda _, t: fake(mode, t))

@@ -82,7 +82,7 @@ class Survivors(Ledger):
 
 # How many atoms a trial takes: no two families that are near each other alike, nothing divisible by 2 or 3.
 COPRIME = (1, 5, 7, 11, 13, 17, 19, 23)
-# Further cuts at most; 2³ families of one size and one number are told apart completely.
+# Further cuts at most; 2³ families that lose the same number are told apart completely.
 ROUNDS = 3
 
 
@@ -105,8 +105,8 @@ class Trial:
 
         Families lose different numbers of atoms, so that code which takes one layer's width for
         another's fails; the numbers have no small divisor, so that code which needs a multiple fails.
-        Families of one size that had to lose the same number are then told apart by further cuts, in
-        which only some of them lose one. An axis of one index has no label to compare, so families that
+        Families that had to lose the same number are then told apart by further cuts, in which only some
+        of them lose one. An axis of one index has no label to compare, so families that
         come down to one are only tried for shapes.
         """
         wide = [f for f in families if not self._narrow(f)]
@@ -120,16 +120,15 @@ class Trial:
         return len(wide) == len(families) or self._cut(dict.fromkeys(families, 1), strict=False)
 
     def _numbers(self, families: list[int]) -> tuple[dict[int, int], dict[int, int]]:
-        """How many atoms each family loses, and its rank among those of equal size that lose as many."""
-        of_size: dict[int, int] = {}
+        """How many atoms each family loses, and its rank among those that lose as many."""
+        alike: dict[int, int] = {}
         rank, fewer = {}, {}
-        for family in families:
+        for position, family in enumerate(families):
             size = len(self.structure.families[family].atoms)
             choices = [c for c in COPRIME if c <= max(1, size - 2)]
-            position = of_size.get(size, 0)
-            of_size[size] = position + 1
-            rank[family], index = divmod(position, len(choices))
-            fewer[family] = choices[index]
+            number = choices[position % len(choices)]
+            fewer[family], rank[family] = number, alike.get(number, 0)
+            alike[number] = rank[family] + 1
         return rank, fewer
 
     def _narrow(self, family: int) -> bool:

@@ -128,9 +128,7 @@ class Structure:
             StructureError: unknown resource or a mask of the wrong form.
         """
         if resource not in self.terms:
-            raise StructureError(
-                f"no terms for resource {resource!r}; known: {', '.join(sorted(self.terms))}"
-            )
+            raise StructureError(f"no terms for resource {resource!r}; known: {', '.join(sorted(self.terms))}")
         alive = np.append(self.mask(keep), True)  # index −1 reads the last entry: always kept
         total = 0.0
         for term in self.terms[resource]:

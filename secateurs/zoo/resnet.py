@@ -18,14 +18,15 @@ class BasicBlock(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.stride = stride
-        self.pad = (outputs - inputs) // 2
+        # before and after: two numbers, so that each side can shrink by itself
+        self.pad = ((outputs - inputs) // 2, outputs - inputs - (outputs - inputs) // 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, inputs, h, w) → (batch, outputs, h/stride, w/stride)."""
         y = self.bn1(self.conv1(x)).relu()
         y = self.bn2(self.conv2(y))
         if self.stride > 1:
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *self.pad))
         return (y + x).relu()
 
 

@@ -137,9 +137,7 @@ def test_every_command_model_and_option_is_documented() -> None:
 
 def test_methods_and_their_options_are_documented_with_their_defaults() -> None:
     page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
-    general, _, rest = page.partition("## Options of every method")[2].partition(
-        "## Options of `equilibrium`"
-    )
+    general, _, rest = page.partition("## Options of every method")[2].partition("## Options of `equilibrium`")
     equilibrium, _, oneshot = rest.partition("## Options of the one-shot methods")
     for name in METHODS:
         assert f"| `{name}` |" in page
@@ -153,9 +151,7 @@ def test_methods_and_their_options_are_documented_with_their_defaults() -> None:
         wanted = {n: f.default for n, f in kind.model_fields.items() if n not in inherited}
         assert set(listed) == set(wanted)
         for name, default in wanted.items():
-            written = (
-                "" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
-            )
+            written = "" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
             assert listed[name] == written, name
 
 
@@ -170,11 +166,15 @@ def test_the_readme_shows_the_record_of_the_demo() -> None:
     remedy = "run `make demo picture`"
     assert text[start:stop] == tool.printed(record), remedy
     assert tool.PICTURE.read_text(encoding="utf-8") == picture(record), remedy
-    demo = re.search(r"^demo:.*\n\t(.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    demo = re.search(r"^demo:.*\n\t(.*)$", makefile, re.MULTILINE)
     assert demo is not None
-    args = dict(zip(words := shlex.split(demo[1])[2:], words[1:]))
+    words = shlex.split(demo[1])
+    args = dict(zip(words, words[1:]))
     assert record.config["budget"]["macs"] == float(args["--budget"].partition("=")[2])
-    assert (record.config["epochs"], record.seed) == (int(args["--epochs"]), int(args["--seed"]))
+    assert record.config["epochs"] == int(args["--epochs"])
+    options = [w.partition("=") for w, before in zip(words[1:], words) if before == "--set"]
+    assert record.config["options"] == {name: json.loads(value) for name, _, value in options}
 
 
 def test_the_demo_keeps_its_promise() -> None:

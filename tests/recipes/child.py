@@ -5,6 +5,7 @@ Processes come from a fork server that has imported everything once and trained 
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import sys
@@ -12,19 +13,39 @@ from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["secateurs.cli.app", "secateurs.recipes", "sklearn.datasets", "onnxruntime", "torch.onnx"])
+CONTEXT.set_forkserver_preload(
+    [
+        "secateurs.cli.app",
+        "secateurs.recipes",
+        "secateurs.report",
+        "torch._dynamo",
+        "torch.onnx._internal.exporter._core",
+        "onnxscript",
+        "onnxruntime",
+        "plotly.graph_objects",
+        "sklearn.datasets",
+    ]
+)
 
 
-def main(argv: list[str], log: str, blow: tuple[str, int, int] | None, user: int | None) -> None:
+def main(
+    argv: list[str],
+    log: str,
+    blow: tuple[str, int, int] | None = None,
+    humble: bool = False,
+    place: dict[str, str] | None = None,
+) -> None:
     """Run ``secateurs ARGV`` with output to ``log``.
 
     Args:
         blow: (training's label, step, signal) that this process sends itself.
-        user: whom to become first.
+        place: environment variables that give it a rank; its participations then go to ``log`` + ".s".
+        humble: give up root's right to ignore permissions.
     """
-    with open(log, "w") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    with open(log, "w") as out, open(log + ".err" if place else log, "a") as err:
+        os.dup2(out.fileno(), 1)
+        os.dup2(err.fileno(), 2)
+    os.environ.update(place or {})
     import torch
 
     from secateurs.cli import main as run
@@ -46,19 +67,51 @@ def main(argv: list[str], log: str, blow: tuple[str, int, int] | None, user: int
             update(self, *args)
 
         trainer.update = deadly
-    if user is not None:
-        os.setegid(user)
-        os.seteuid(user)
+    if humble and os.geteuid() == 0:
+        _obey_permissions()
+    if place is not None:
+        _watch(flagship, log + ".s")
     sys.argv = ["secateurs", *argv]
     run()
 
 
+def _watch(flagship: Any, path: str) -> None:
+    """Write every tenth step's participation of all original players, and how many were still there."""
+    import torch
+
+    from secateurs.storage import save_tree
+
+    kept: dict[str, Any] = {"players": []}
+    after = flagship.EquilibriumRun.after_step
+
+    def watched(self: Any, trainer: Any, loss: float | None) -> None:
+        after(self, trainer, loss)
+        if self.outcome is None and trainer.step % 10 == 9:
+            kept[str(trainer.step)] = torch.zeros(self.count)
+            kept[str(trainer.step)][self.game.alive] = self.game.s.float()
+            kept["players"].append(self.game.players.count)
+            save_tree(path, kept)
+
+    flagship.EquilibriumRun.after_step = watched
+
+
+def _obey_permissions() -> None:
+    """Drop CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    held = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; low and high words
+    assert libc.capget(header, held) == 0
+    for word in range(3):
+        held[word] &= ~0b110
+    assert libc.capset(header, held) == 0, ctypes.get_errno()
+
+
 def secateurs(
-    argv: list[str], folder: Path, *, blow: tuple[str, int, int] | None = None, user: int | None = None
+    argv: list[str], folder: Path, *, blow: tuple[str, int, int] | None = None, humble: bool = False
 ) -> tuple[int, str]:
     """Exit code (negative: killed by that signal) and output."""
     log = folder / f"log-{len(list(folder.glob('log-*')))}"
-    process = CONTEXT.Process(target=main, args=(argv, str(log), blow, user))
+    process = CONTEXT.Process(target=main, args=(argv, str(log), blow, humble))
     process.start()
     process.join(180)
     assert process.exitcode is not None, "still running after three minutes"

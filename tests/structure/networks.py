@@ -113,9 +113,7 @@ class ShortcutA(nn.Module):
 def _residual_a(pads: list[Any]) -> tuple[nn.Module, Any]:
     layers: list[nn.Module] = [nn.Conv2d(3, 4, 3, 1, 1), nn.BatchNorm2d(4), nn.ReLU()]
     layers += [ShortcutA(4, 8, pads[0]), ShortcutA(8, 12, pads[1])]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 3)), torch.randn(
-        *IMAGE
-    )
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 3)), torch.randn(*IMAGE)
 
 
 @network
@@ -148,9 +146,7 @@ def residual_b() -> tuple[nn.Module, Any]:
 
     convs = {"a": nn.Conv2d(3, 4, 3), "b": nn.Conv2d(4, 6, 3, 2, 1), "c": nn.Conv2d(6, 8, 3, 1, 1)}
     norms = {f"b{i}": nn.BatchNorm2d(c) for i, c in enumerate((4, 6, 8, 8))}
-    return Function(forward, **convs, **norms, down=nn.Conv2d(4, 8, 1, 2), out=nn.Linear(8, 3)), torch.randn(
-        *IMAGE
-    )
+    return Function(forward, **convs, **norms, down=nn.Conv2d(4, 8, 1, 2), out=nn.Linear(8, 3)), torch.randn(*IMAGE)
 
 
 @network
@@ -314,9 +310,7 @@ class ViT(nn.Module):
         self.position = nn.Parameter(torch.randn(1, 5, 12))
         self.norms = nn.ModuleList(nn.LayerNorm(12) for _ in range(5))
         self.attention = nn.ModuleList([Attention(12, 3, True), Attention(12, 4, False)])
-        self.mlp = nn.ModuleList(
-            nn.Sequential(nn.Linear(12, 9), nn.GELU(), nn.Linear(9, 12)) for _ in range(2)
-        )
+        self.mlp = nn.ModuleList(nn.Sequential(nn.Linear(12, 9), nn.GELU(), nn.Linear(9, 12)) for _ in range(2))
         self.head = nn.Linear(12, 3)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -418,9 +412,7 @@ def embedding_mean() -> tuple[nn.Module, Any]:
 def unknown_operator() -> tuple[nn.Module, Any]:
     def forward(m: Any, x: Tensor) -> Tensor:
         h = m.b(m.a(x).relu())
-        return m.out(
-            torch.linalg.matrix_exp(h[:, None, :] * h[:, :, None] * 0.01).sum((1, 2))[:, None] + m.c(h)
-        )
+        return m.out(torch.linalg.matrix_exp(h[:, None, :] * h[:, :, None] * 0.01).sum((1, 2))[:, None] + m.c(h))
 
     modules = {"a": nn.Linear(6, 5), "b": nn.Linear(5, 4), "c": nn.Linear(4, 4), "out": nn.Linear(4, 3)}
     return Function(forward, **modules), torch.randn(4, 6)

@@ -168,9 +168,7 @@ def test_restricting_the_structure_is_tracing_the_shrunk_model(name: str) -> Non
         assert rest.amount(resource, second) == structure.amount(resource, both)
 
 
-@pytest.mark.parametrize(
-    "name", ["mlp", "conv_chain", "residual_a_pair", "vit", "encoder", "depthwise_separable"]
-)
+@pytest.mark.parametrize("name", ["mlp", "conv_chain", "residual_a_pair", "vit", "encoder", "depthwise_separable"])
 def test_participation_between_zero_and_one_scales_the_activation(name: str) -> None:
     """Gates are slices to scale: halving a ReLU network's gates halves what reaches the consumers."""
     model, inputs, structure = traced(name)

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from secateurs.errors import StructureError
 from secateurs.structure import PrunedMultiheadAttention, Surgery, mask, replay, shrink, trace
+from secateurs.structure.coupling import Classes
+from secateurs.structure.labels import make_data
+from secateurs.structure.ledger import Ledger
 
 from .networks import Attention, Function, build
 
@@ -104,6 +107,50 @@ def test_attention_weights_that_are_returned_fix_the_heads() -> None:
     assert trace(dropped, inputs).atoms == 2
 
 
+def test_what_no_output_depends_on_fixes_nothing() -> None:
+    def forward(m, x):  # type: ignore[no-untyped-def]
+        h = m.a(x).relu()
+        m.seen = (h.softmax(-1).mean(-1, keepdim=True) + 1) * 2
+        return m.b(h)
+
+    structure = trace(Function(forward, a=nn.Linear(3, 4), b=nn.Linear(4, 2)), torch.randn(2, 3))
+    assert structure.family("a").atoms.tolist() == [0, 1, 2, 3]
+
+
+def test_a_silencer_of_another_class_is_not_used() -> None:
+    """A consumer's option that would zero slices that stay must be passed over for the next."""
+    ledger = Ledger()
+    mine, other = ledger.tensor("mine", (2,)).blocks[0], ledger.tensor("other", (2,)).blocks[0]
+    borrowed = make_data(mine.ids, columns=[other.ids])
+    ledger.consume(mine.ids, borrowed, mine.data)
+    ledger.finish({0})
+    roots, nodes = Classes(ledger, [], set()).gates
+    assert nodes.tolist() == mine.ids.tolist() == roots.tolist()
+
+
+def test_a_mask_over_examples_leaves_channels_prunable() -> None:
+    model = Function(lambda m, x: m.b(m.a(x).relu()[x[:, 0] > 0]), a=nn.Linear(3, 4), b=nn.Linear(4, 2))
+    x = torch.tensor([[1.0, 2, 3], [-1, 2, 3], [2, 0, 1]])
+    structure = trace(model, x)
+    assert structure.atoms == 4
+    shrink(model, structure, torch.tensor([True, False, True, True]))
+
+
+def test_an_encoder_no_longer_packs_what_its_cut_layers_cannot_read() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 6, batch_first=True)
+    model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=True).eval()
+    x = torch.randn(2, 4, 8)
+    padding = torch.tensor([[False] * 4, [False, False, True, True]])
+    structure = trace(model, {"src": x, "src_key_padding_mask": padding})
+    keep = torch.ones(structure.atoms, dtype=torch.bool)
+    keep[structure.families[0].atoms[0]] = False
+    small = shrink(model, structure, keep).model
+    with torch.no_grad():
+        expected = mask(copy.deepcopy(model), structure, keep)(x, src_key_padding_mask=padding)
+        got = small(x, src_key_padding_mask=padding)
+    torch.testing.assert_close(got[~padding], expected[~padding], rtol=1e-4, atol=1e-5)
+
+
 def test_attributes_and_repr_tell_the_truth() -> None:
     model, inputs = build("depthwise_separable")
     structure = trace(model, inputs)
@@ -145,9 +192,7 @@ def test_multihead_attention_is_swapped_in_place() -> None:
 @pytest.mark.parametrize("need_weights", [True, False])
 def test_the_stand_in_computes_what_torch_does(batch_first: bool, need_weights: bool) -> None:
     torch.manual_seed(0)
-    original = nn.MultiheadAttention(
-        8, 4, batch_first=batch_first, add_bias_kv=True, add_zero_attn=True
-    ).eval()
+    original = nn.MultiheadAttention(8, 4, batch_first=batch_first, add_bias_kv=True, add_zero_attn=True).eval()
     stand_in = copy.deepcopy(original)
     stand_in.__class__ = PrunedMultiheadAttention
     stand_in.adopt()

@@ -154,9 +154,7 @@ def test_the_users_model_and_its_class_survive() -> None:
 
 
 def test_channels_last_weights_stay_so() -> None:
-    model = nn.Sequential(nn.Conv2d(4, 6, 3), nn.ReLU(), nn.Conv2d(6, 5, 3)).to(
-        memory_format=torch.channels_last
-    )
+    model = nn.Sequential(nn.Conv2d(4, 6, 3), nn.ReLU(), nn.Conv2d(6, 5, 3)).to(memory_format=torch.channels_last)
     structure = trace(model, torch.randn(2, 4, 8, 8))
     small = shrink(model, structure, torch.arange(6) > 1).model
     assert small[0].weight.is_contiguous(memory_format=torch.channels_last)

@@ -50,17 +50,13 @@ def contract(
                     Block(
                         kept,
                         make_data(
-                            call.tie_part(
-                                block, summed, head=bool({letters[d] for d in kept} & set(other_letters))
-                            ),
+                            call.tie_part(block, summed, head=bool({letters[d] for d in kept} & set(other_letters))),
                             loud=True,
                         ),
                     )
                 )
                 _fix_beside(call, [letters[d] for d in summed], other, other_letters)
-        reduced.append(
-            _spread(Label(label.shape, tuple(blocks), label.free, label.zero), letters, out, sizes)
-        )
+        reduced.append(_spread(Label(label.shape, tuple(blocks), label.free, label.zero), letters, out, sizes))
     _tie_batches(call, reduced)
     return call.align(reduced, [sizes[n] for n in out], "any")
 

@@ -84,11 +84,13 @@ def index(call: Call) -> Label:
     label = call.label("self")
     assert label is not None
     given: list[Any] = list(call["indices"])
-    given += [None] * (len(label.shape) - len(given))
     used = [i for i, g in enumerate(given) if isinstance(g, torch.Tensor)]
     for i in used:
         call.freeze_label(call.label_of(given[i]), "used as an index")
-    if any(given[i].dtype in (torch.bool, torch.uint8) for i in used) or not used:
+    if not used:
+        return label
+    used, rank = _masked_dims(given, used)
+    if not used:
         call.freeze_label(label, LOOKED_UP)
         return Label(call.shape())
     dims = set(used)
@@ -96,13 +98,23 @@ def index(call: Call) -> Label:
         if dims & set(block.dims):
             call.freeze(block.ids, LOOKED_UP)
     kept = [b for b in label.blocks if not dims & set(b.dims)]
-    rank = len(np.broadcast_shapes(*(tuple(given[i].shape) for i in used)))
     adjacent = used == list(range(used[0], used[-1] + 1))
     at = used[0] if adjacent else 0
     where = {}
     for position, dim in enumerate(d for d in range(len(label.shape)) if d not in dims):
         where[dim] = position + (rank if position >= at else 0)
     return Label(label.shape, tuple(kept), label.free - dims).renumber(call.shape(), where)
+
+
+def _masked_dims(given: list[Any], used: list[int]) -> tuple[list[int], int]:
+    """The dimensions that indices consume and the rank they leave; none when masks and indices mix."""
+    masks = [given[i] for i in used if given[i].dtype in (torch.bool, torch.uint8)]
+    if not masks:
+        return used, len(np.broadcast_shapes(*(tuple(given[i].shape) for i in used)))
+    if len(used) > 1:
+        return [], 0
+    # One mask over several dimensions: they become one.
+    return list(range(used[0], used[0] + masks[0].dim())), 1
 
 
 @register("tril", "triu")

@@ -57,9 +57,7 @@ def _along(call: Call, label: Label, block: Block | None, dim: int) -> Array:
     return make_data(ids, loud=not label.zero)
 
 
-def _beside(
-    call: Call, labels: Sequence[Label], dim: int, shape: tuple[int, ...], blocks: tuple[Block, ...]
-) -> Label:
+def _beside(call: Call, labels: Sequence[Label], dim: int, shape: tuple[int, ...], blocks: tuple[Block, ...]) -> Label:
     """Unite the other dimensions of everything that is concatenated."""
     skip = {d for b in blocks for d in b.dims} | {dim}
     flat = []
@@ -101,10 +99,7 @@ def pad(call: Call) -> Label:
             blocks.append(Block(block.dims, _padded(call, block.data, sides[0], value == 0)))
     if value != 0:
         grown = [d for d in range(rank) if any(_sides(amounts, rank, d))]
-        blocks = [
-            Block(b.dims, np.concatenate([b.data[:1], np.ones_like(b.data[:1])])) if grown else b
-            for b in blocks
-        ]
+        blocks = [Block(b.dims, np.concatenate([b.data[:1], np.ones_like(b.data[:1])])) if grown else b for b in blocks]
     return Label(call.shape(), tuple(blocks), frozenset(), label.zero and value == 0)
 
 

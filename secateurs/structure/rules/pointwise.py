@@ -58,9 +58,7 @@ def dropout(call: Call) -> list[Label | None]:
 
 @register(*SUMS)
 def sums(call: Call) -> Label:
-    scalars = [
-        v for k, v in call.arguments.items() if k in ("other", "self") and not _tensor(v) and v is not None
-    ]
+    scalars = [v for k, v in call.arguments.items() if k in ("other", "self") and not _tensor(v) and v is not None]
     mode = "all" if all(v == 0 for v in scalars) else "never"
     return call.align(call.tensors, call.shape(), mode)
 
@@ -113,9 +111,7 @@ def addcmul(call: Call) -> Label:
 def where(call: Call) -> Label:
     scalars = [v for k, v in call.arguments.items() if k in ("self", "other") and not _tensor(v)]
     quiet = all(v == 0 for v in scalars) and len(call.tensors) > 1
-    return call.align(
-        call.tensors, call.shape(), "all" if quiet else "never", over=range(1, len(call.tensors))
-    )
+    return call.align(call.tensors, call.shape(), "all" if quiet else "never", over=range(1, len(call.tensors)))
 
 
 @register("masked_fill")

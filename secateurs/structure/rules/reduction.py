@@ -118,9 +118,7 @@ def along(call: Call) -> Label | list[Label | None]:
 
 
 def _same(label: Label, shape: tuple[int, ...], dims: Sequence[int]) -> Label:
-    blocks = [
-        Block(b.dims, make_data(b.ids, loud=True)) for b in label.blocks if not _resized(b, label, shape)
-    ]
+    blocks = [Block(b.dims, make_data(b.ids, loud=True)) for b in label.blocks if not _resized(b, label, shape)]
     return Label(shape, tuple(blocks), label.free - set(dims))
 
 

@@ -67,9 +67,7 @@ def groups_of(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], l
     return groups
 
 
-@register(
-    "view", "_unsafe_view", "reshape", "_reshape_alias", "_reshape_copy", "view_copy", "_reshape_from_tensor"
-)
+@register("view", "_unsafe_view", "reshape", "_reshape_alias", "_reshape_copy", "view_copy", "_reshape_from_tensor")
 def reshape(call: Call) -> Label:
     label = call.label("self")
     assert label is not None
@@ -82,20 +80,13 @@ def reshaped(call: Call, label: Label, shape: tuple[int, ...]) -> Label:
         return Label(shape)
     groups = groups_of(label.shape, shape)
     free = frozenset(
-        d
-        for left, right in groups
-        for d in right
-        if all(label.shape[o] == 1 or o in label.free for o in left)
+        d for left, right in groups for d in right if all(label.shape[o] == 1 or o in label.free for o in left)
     )
     taken: set[int] = set()
     blocks = []
     for block in label.blocks:
         touched = [g for g, (left, _) in enumerate(groups) if set(left) & set(block.dims)]
-        rivals = [
-            b
-            for b in label.blocks
-            if b is not block and any(set(groups[g][0]) & set(b.dims) for g in touched)
-        ]
+        rivals = [b for b in label.blocks if b is not block and any(set(groups[g][0]) & set(b.dims) for g in touched)]
         if rivals:
             call.freeze(block.ids, "two prunable axes are flattened into one")
             continue
@@ -151,9 +142,7 @@ def _independent(data: Array, target: list[int]) -> tuple[Array, list[int]]:
     return data.reshape(len(data), *(s for s in data.shape[1:] if s > 1)), keep
 
 
-@register(
-    "permute", "transpose", "t", "swapaxes", "numpy_T", "movedim", "permute_copy", "transpose_copy", "t_copy"
-)
+@register("permute", "transpose", "t", "swapaxes", "numpy_T", "movedim", "permute_copy", "transpose_copy", "t_copy")
 def permute(call: Call) -> Label:
     label = call.label("self")
     assert label is not None
