@@ -1,6 +1,6 @@
 """resnet20 on CIFAR-10 at a MACs budget: the game against the same shape from scratch, one-shot Taylor and filter ℓ2.
 
-    python -m benchmarks.cifar_resnet20 --data cifar10:DIR [--macs 0.4] [--epochs 12] [--limit 15000] [--seeds 2]
+    python -m benchmarks.cifar_resnet20 --data cifar10:DIR [--macs 0.4] [--epochs 8] [--limit 10000] [--seeds 2]
 
 Equal total optimizer steps, batch, precision and data order for every method. Accuracy is that of the smaller network after
 recovery. Finished experiments are kept under runs/benchmarks and not run again. A short schedule on part of the data, made
@@ -21,6 +21,7 @@ from secateurs.reproduce.experiments import run_method, run_scratch
 
 MODEL = "zoo:resnet20"
 KINDS = {"method": run_method, "scratch": run_scratch}
+OPTIONS = {"equilibrium": {"market": 0.4, "proportion": 0.0, "travel": 30.0}}
 METHODS = ("equilibrium", "taylor", "magnitude", "random")
 
 
@@ -36,8 +37,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--macs", type=float, default=0.4)
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--limit", type=int, default=15000, help="training images; 0: all")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--limit", type=int, default=10000, help="training images; 0: all")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1)
@@ -55,7 +56,11 @@ def main() -> None:
     cache, found = Path("runs/benchmarks/cifar_resnet20"), {}
     for name in arguments.methods.split(","):
         cells = [
-            Cell("method", {**common, "budget": {"macs": arguments.macs}, "name": name}, seed)
+            Cell(
+                "method",
+                {**common, "budget": {"macs": arguments.macs}, "name": name, "options": OPTIONS.get(name, {})},
+                seed,
+            )
             for seed in range(arguments.seeds)
         ]
         found[name] = run_cells(cells, KINDS, cache, jobs=arguments.jobs)
@@ -63,11 +68,14 @@ def main() -> None:
         if name == "equilibrium":
             print("  widths", found[name][0]["widths"], flush=True)
             cells = [
-                Cell("scratch", {**common, "widths": r["widths"], "lr": 0.1}, seed) for seed, r in enumerate(found[name])
+                Cell("scratch", {**common, "widths": r["widths"], "lr": 0.1}, seed)
+                for seed, r in enumerate(found[name])
             ]
             print(line("same shape from scratch", run_cells(cells, KINDS, cache, jobs=arguments.jobs)), flush=True)
     images = arguments.limit or "all"
-    print(f"{arguments.epochs} epochs on {images} training images (JPEG copies), {arguments.precision}, seeds 0–{arguments.seeds - 1}")
+    print(
+        f"{arguments.epochs} epochs on {images} training images (JPEG copies), {arguments.precision}, seeds 0–{arguments.seeds - 1}"
+    )
 
 
 if __name__ == "__main__":

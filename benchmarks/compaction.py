@@ -55,7 +55,9 @@ def main() -> None:
         without = once(arguments.data, arguments.epochs, seed, compact=False)[1] if seed == 0 else None
         ratios.append(pruning / dense)
         extra = f", without compaction {without:.1f} s" if without else ""
-        print(f"seed {seed}: dense {dense:.1f} s, pruning run {pruning:.1f} s, ratio {ratios[-1]:.3f}{extra}", flush=True)
+        print(
+            f"seed {seed}: dense {dense:.1f} s, pruning run {pruning:.1f} s, ratio {ratios[-1]:.3f}{extra}", flush=True
+        )
     print(f"median ratio {statistics.median(ratios):.3f} (target 0.80), {arguments.threads} thread(s)")
 
 

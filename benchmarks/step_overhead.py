@@ -32,7 +32,9 @@ def make(model: torch.nn.Module, kind: str) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
 
 
-def steps(model: torch.nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor, count: int) -> float:
+def steps(
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor, count: int
+) -> float:
     """Wall seconds of ``count`` training steps."""
     start = time.perf_counter()
     for _ in range(count):

@@ -158,7 +158,9 @@ class Record(Schema):
         path = Path(folder)
         path = path / RECORD_FILE if path.is_dir() else path
         if not path.exists():
-            raise RunError(f"no {RECORD_FILE} in {str(folder)!r}; a finished `secateurs prune --out DIR` leaves one there")
+            raise RunError(
+                f"no {RECORD_FILE} in {str(folder)!r}; a finished `secateurs prune --out DIR` leaves one there"
+            )
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
         except (ValidationError, UnicodeDecodeError) as error:

@@ -36,7 +36,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         os.close(handle)
     except OSError as error:
-        raise RunError(f"cannot write {str(path)!r}: {error.strerror}; choose another --out or fix its permissions") from error
+        raise RunError(
+            f"cannot write {str(path)!r}: {error.strerror}; choose another --out or fix its permissions"
+        ) from error
     part = Path(name)
     try:
         yield part
@@ -100,7 +102,7 @@ def flatten(tree: Any) -> tuple[Any, dict[str, Tensor]]:
 def unflatten(skeleton: Any, tensors: dict[str, Tensor]) -> Any:
     """Inverse of :func:`flatten`."""
     if isinstance(skeleton, dict):
-        (tag, value), = skeleton.items()
+        ((tag, value),) = skeleton.items()
         if tag == "~tensor":
             return tensors[value]
         if tag == "~dict":

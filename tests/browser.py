@@ -35,9 +35,7 @@ class Browser:
 
     def __init__(self) -> None:
         selenium = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-        chromium = (
-            shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-        )
+        chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
         driver = shutil.which("chromedriver")
         if not chromium or not driver:
             pytest.skip("needs Chromium and chromedriver (Debian: apt-get install chromium chromium-driver)")
@@ -47,9 +45,7 @@ class Browser:
         for flag in (*_FLAGS, f"--user-data-dir={self._profile.name}"):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        service = selenium.ChromeService(
-            executable_path=driver
-        )  # named, so that selenium looks for none itself
+        service = selenium.ChromeService(executable_path=driver)  # named, so that selenium looks for none itself
         self.driver = selenium.Chrome(options=options, service=service)
 
     def __enter__(self) -> Browser:
@@ -93,8 +89,6 @@ class Browser:
         """The whole page, beyond the window too, as PNG."""
         size = self.driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
-        shot = self.driver.execute_cdp_cmd(
-            "Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip}
-        )
+        shot = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
         path.write_bytes(base64.b64decode(shot["data"]))
         return path

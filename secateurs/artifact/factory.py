@@ -49,9 +49,7 @@ def record(spec: str, kwargs: Mapping[str, Any], folder: Path) -> FactoryEntry:
     if path is None:
         return entry
     if not path.is_file():
-        raise ArtifactError(
-            f"factory {spec!r}: there is no file {str(path)!r} (looked in {str(Path.cwd())!r})"
-        )
+        raise ArtifactError(f"factory {spec!r}: there is no file {str(path)!r} (looked in {str(Path.cwd())!r})")
     entry.file_sha256 = sha256(path)
     with contextlib.suppress(ValueError):  # another drive
         entry.relative = Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()

@@ -107,9 +107,7 @@ def read_manifest(folder: str | Path) -> Manifest:
     path = folder / MANIFEST
     content = _read_json(folder, path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ArtifactError(
-            f"{str(path)!r} is not a Secateurs artifact; give the folder that `secateurs prune` wrote"
-        )
+        raise ArtifactError(f"{str(path)!r} is not a Secateurs artifact; give the folder that `secateurs prune` wrote")
     version = content.get("version")
     if isinstance(version, int) and version > VERSION:
         raise ArtifactError(

@@ -113,9 +113,7 @@ def _exported(model: nn.Module, example_inputs: Any, path: Path, aside: Path, at
     raise ArtifactError(f"{str(path)!r} was not written: {problems[-1]}")
 
 
-def _write(
-    model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]], part: Path, dynamic: bool
-) -> None:
+def _write(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]], part: Path, dynamic: bool) -> None:
     args, kwargs = moved_call(inputs, model)
     shapes = _shapes(model, args, kwargs) if dynamic else None
     weights = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
@@ -166,9 +164,7 @@ def _compare(model: nn.Module, example_inputs: Any, part: Path, size: int, atol:
         wanted = answer(model, inputs)
     except Exception as error:  # whatever the user's own network raises
         said = str(error).strip().splitlines()[:1]
-        raise ArtifactError(
-            f"{type(model).__name__} itself fails on a batch of {size}: {''.join(said)}"
-        ) from error
+        raise ArtifactError(f"{type(model).__name__} itself fails on a batch of {size}: {''.join(said)}") from error
     found = _run(part, tensors_in(as_call(inputs)))
     worst, scale = difference(found, wanted)
     if not worst <= atol * scale:
@@ -191,9 +187,7 @@ def _run(part: Path, tensors: list[Tensor]) -> list[Tensor]:
             raise ValueError(f"the file takes {len(names)} inputs and the network {len(tensors)}")
         outputs = session.run(None, {name: t.detach().cpu().numpy() for name, t in zip(names, tensors)})
     except Exception as error:  # ONNX Runtime's classes have no public base
-        raise ArtifactError(
-            f"ONNX Runtime cannot run the exported file: {str(error).splitlines()[0]}"
-        ) from error
+        raise ArtifactError(f"ONNX Runtime cannot run the exported file: {str(error).splitlines()[0]}") from error
     return [torch.as_tensor(output) for output in outputs]
 
 

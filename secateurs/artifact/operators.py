@@ -81,11 +81,7 @@ IDLE = frozenset(
         "aten.sym_constrain_range_for_size.default",
     }
 )
-_DTYPES = {
-    str(value).removeprefix("torch."): value
-    for value in vars(torch).values()
-    if isinstance(value, torch.dtype)
-}
+_DTYPES = {str(value).removeprefix("torch."): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
 _LAYOUTS = {"strided": torch.strided}
 _FORMATS = {
     str(value).removeprefix("torch."): value
@@ -109,9 +105,7 @@ def spell(target: Any) -> str:
     if (name := _SPELLED.get(target, "")) != "":
         return name
     said = getattr(target, "__name__", str(target))
-    raise ArtifactError(
-        f"the network uses {said!r}, which a saved program cannot hold; save it with a factory instead"
-    )
+    raise ArtifactError(f"the network uses {said!r}, which a saved program cannot hold; save it with a factory instead")
 
 
 def find(name: str) -> Callable[..., Any]:
@@ -131,16 +125,12 @@ def find(name: str) -> Callable[..., Any]:
     packet = getattr(getattr(torch.ops, match[1]), match[2], None)
     found = getattr(packet, match[3], None) if isinstance(packet, torch._ops.OpOverloadPacket) else None
     if not isinstance(found, torch._ops.OpOverload):
-        raise ArtifactError(
-            f"operator {name!r} does not exist in torch {torch.__version__}; load it with a newer one"
-        )
+        raise ArtifactError(f"operator {name!r} does not exist in torch {torch.__version__}; load it with a newer one")
     schema = found._schema
     strings = [argument.name for argument in schema.arguments if "str" in str(argument.type)]
     tensors = any("Tensor" in str(value.type) for value in (*schema.arguments, *schema.returns))
     if not tensors or not schema.returns or not _STRINGS.issuperset(strings):
-        raise ArtifactError(
-            f"operator {name!r} may not be in a saved program: it does more than compute tensors"
-        )
+        raise ArtifactError(f"operator {name!r} may not be in a saved program: it does more than compute tensors")
     return found
 
 
@@ -166,8 +156,7 @@ def encode(value: Any, number: Callable[[torch.fx.Node], int]) -> Any:
     if type(value) in _KINDS:
         return {_KINDS[type(value)]: str(value).removeprefix("torch.")}
     raise ArtifactError(
-        f"the network's program holds a {type(value).__name__} ({value!r}), which JSON cannot; "
-        "save it with a factory"
+        f"the network's program holds a {type(value).__name__} ({value!r}), which JSON cannot; save it with a factory"
     )
 
 
@@ -189,11 +178,7 @@ def decode(value: Any, nodes: list[Any], device: torch.device) -> Any:
             return float(content)
         if kind == "tuple" and isinstance(content, list):
             return tuple(decode(item, nodes, device) for item in content)
-        if (
-            kind == "dict"
-            and isinstance(content, list)
-            and all(isinstance(p, list) and len(p) == 2 for p in content)
-        ):
+        if kind == "dict" and isinstance(content, list) and all(isinstance(p, list) and len(p) == 2 for p in content):
             return {_key(k): decode(v, nodes, device) for k, v in content}
         if kind == "device":
             return device
@@ -204,7 +189,5 @@ def decode(value: Any, nodes: list[Any], device: torch.device) -> Any:
 
 def _key(key: Any) -> str | int:
     if not isinstance(key, (str, int)):
-        raise ArtifactError(
-            f"a saved program holds the dictionary key {str(key)[:80]!r}, which is not a name"
-        )
+        raise ArtifactError(f"a saved program holds the dictionary key {str(key)[:80]!r}, which is not a name")
     return key

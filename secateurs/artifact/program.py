@@ -73,9 +73,7 @@ def _parameters(model: nn.Module, args: tuple[Any, ...]) -> list[str]:
     return names[: len(args)]
 
 
-def _free_batch(
-    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], batch: int
-) -> dict[str, Any]:
+def _free_batch(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], batch: int) -> dict[str, Any]:
     """``dynamic_shapes``: the first axis of every input as long as the batch may vary, the rest is fixed."""
 
     def shape(leaf: Any) -> Any:
@@ -129,9 +127,7 @@ class _Writer:
             if spec.kind == InputKind.USER_INPUT:
                 is_tensor = isinstance(spec.arg, TensorArgument)
                 if not is_tensor and not isinstance(spec.arg, ConstantArgument):
-                    raise ArtifactError(
-                        f"input {node.name!r} is not a tensor or a constant; save with a factory"
-                    )
+                    raise ArtifactError(f"input {node.name!r} is not a tensor or a constant; save with a factory")
                 row = self._add(node, {"input": len(leaves)})
                 leaves.append({"leaf": row, "shape": self._shape(node)} if is_tensor else {"constant": None})
                 continue
@@ -170,15 +166,9 @@ class _Writer:
         if tensor is None:
             tensor = exported.constants.get(name)
         if not isinstance(tensor, Tensor):
-            raise ArtifactError(
-                f"the network holds {name!r}, which is not a tensor; save it with a factory instead"
-            )
+            raise ArtifactError(f"the network holds {name!r}, which is not a tensor; save it with a factory instead")
         check_storable(name, tensor)
-        key = (
-            (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
-            if tensor.numel()
-            else id(tensor)
-        )
+        key = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride()) if tensor.numel() else id(tensor)
         if key in names:
             self.tied[name] = names[key]
             return
@@ -215,13 +205,9 @@ class _Writer:
         """Regions under ``no_grad`` or a disabled autocast compute what their content computes."""
         name = str(node.target)
         inner = next((a for a in node.args if isinstance(a, torch.fx.Node) and a.op == "get_attr"), None)
-        allowed = name == "wrap_with_set_grad_enabled" or (
-            name == "wrap_with_autocast" and node.args[2] is False
-        )
+        allowed = name == "wrap_with_set_grad_enabled" or (name == "wrap_with_autocast" and node.args[2] is False)
         if inner is None or not allowed:
-            raise ArtifactError(
-                f"the network uses {name!r}, which a saved program cannot hold; save it with a factory"
-            )
+            raise ArtifactError(f"the network uses {name!r}, which a saved program cannot hold; save it with a factory")
         graph = getattr(module, str(inner.target))
         outputs = self._body(graph, list(node.args)[list(node.args).index(inner) + 1 :])
         self._add(node, {"op": "tuple", "args": [encode(list(outputs), self._number)]})
@@ -235,9 +221,7 @@ def check_name(name: Any) -> str:
     """
     plain = isinstance(name, str) and name.isidentifier() and name.isascii() and not name.startswith("__")
     if not plain or keyword.iskeyword(name) or name in ("self", "torch"):
-        raise ArtifactError(
-            f"a saved program's input is called {str(name)[:80]!r}, which is not a usable name"
-        )
+        raise ArtifactError(f"a saved program's input is called {str(name)[:80]!r}, which is not a usable name")
     return str(name)
 
 
@@ -248,9 +232,7 @@ def _leaves(value: Any) -> Any:
     if isinstance(value, dict) and set(value) not in ({"leaf", "shape"}, {"constant"}):
         return {"dict": [[k, _leaves(v)] for k, v in value.items()]}
     if not isinstance(value, dict):
-        raise ArtifactError(
-            f"an input is nested in a {type(value).__name__}; use tuples, lists and dictionaries"
-        )
+        raise ArtifactError(f"an input is nested in a {type(value).__name__}; use tuples, lists and dictionaries")
     return value
 
 
@@ -262,6 +244,4 @@ def _plain(value: Any) -> Any:
         return {key: _plain(v) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value] if isinstance(value, list) else tuple(_plain(v) for v in value)
-    raise ArtifactError(
-        f"the network answers with a {type(value).__name__}; use tensors, tuples, lists, dictionaries"
-    )
+    raise ArtifactError(f"the network answers with a {type(value).__name__}; use tensors, tuples, lists, dictionaries")

@@ -98,17 +98,13 @@ def _limits(length: Any) -> tuple[str | None, int, float]:
     return str(symbol), int(least), float("inf") if most is None else int(most)
 
 
-def _match(
-    name: str, value: Tensor, limits: list[tuple[str | None, int, float]], lengths: dict[str, int]
-) -> None:
+def _match(name: str, value: Tensor, limits: list[tuple[str | None, int, float]], lengths: dict[str, int]) -> None:
     fits = value.ndim == len(limits)
     for size, (symbol, least, most) in zip(value.shape, limits):
         fits = fits and least <= size and (most == float("inf") or size <= most)
         fits = fits and (symbol is None or lengths.setdefault(symbol, size) == size)
     if not fits:
-        wanted = ", ".join(
-            symbol or ("any" if most != least else str(least)) for symbol, least, most in limits
-        )
+        wanted = ", ".join(symbol or ("any" if most != least else str(least)) for symbol, least, most in limits)
         raise ValueError(
             f"input {name!r} has shape {tuple(value.shape)}, and this saved program takes ({wanted}); "
             "save the network with a factory to keep other shapes"
@@ -133,9 +129,7 @@ def _node(
     if row["op"] == "tuple":
         return tuple(arguments[0])
     target = find(row["op"])
-    keywords = {
-        check_keyword(key): decode(value, built, device) for key, value in row.get("kwargs", {}).items()
-    }
+    keywords = {check_keyword(key): decode(value, built, device) for key, value in row.get("kwargs", {}).items()}
     if target is operator.getitem and isinstance(arguments[0], (tuple, list)):
         return arguments[0][arguments[1]]  # of an inlined region: no call is needed
     return graph.call_function(target, tuple(arguments), keywords)  # type: ignore[arg-type]
@@ -174,9 +168,7 @@ def _root(tensors: dict[str, Tensor], entries: dict[str, TensorEntry]) -> nn.Mod
     root = nn.Module()
     for name, tensor in tensors.items():
         entry = entries[name]
-        _attach(
-            root, name, nn.Parameter(tensor, entry.requires_grad) if entry.role == "parameter" else tensor
-        )
+        _attach(root, name, nn.Parameter(tensor, entry.requires_grad) if entry.role == "parameter" else tensor)
     return root
 
 
@@ -200,9 +192,7 @@ def _named(module: fx.GraphModule, entries: dict[str, TensorEntry], tied: dict[s
     held = dict(module.named_parameters()) | dict(module.named_buffers())
     for alias, name in tied.items():
         if name not in held:
-            raise ArtifactError(
-                f"the saved network ties {alias[:80]!r} to {name[:80]!r}, which is not stored"
-            )
+            raise ArtifactError(f"the saved network ties {alias[:80]!r} to {name[:80]!r}, which is not stored")
         _attach(module, alias, held[name])
     for name in held:
         if not entries[name].persistent:

@@ -64,9 +64,7 @@ def write(path: Path, tensors: dict[str, Tensor]) -> None:
     )
 
 
-def read(
-    path: Path, entries: dict[str, TensorEntry], device: torch.device | str = "cpu"
-) -> dict[str, Tensor]:
+def read(path: Path, entries: dict[str, TensorEntry], device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """Load a file whose content must be exactly what the manifest lists.
 
     Raises:
@@ -79,14 +77,9 @@ def read(
             names = set(file.keys())
             if names != set(entries):
                 odd = sorted(names ^ set(entries))
-                raise ArtifactError(
-                    f"{str(path)!r} does not hold the tensors its manifest lists: {odd[0]}; {RESAVE}"
-                )
+                raise ArtifactError(f"{str(path)!r} does not hold the tensors its manifest lists: {odd[0]}; {RESAVE}")
             # Copied out of the mapped file: what happens to it later cannot touch the model.
-            return {
-                name: _laid_out(path, name, file.get_tensor(name), entries[name], device)
-                for name in sorted(names)
-            }
+            return {name: _laid_out(path, name, file.get_tensor(name), entries[name], device) for name in sorted(names)}
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise ArtifactError(f"{str(path)!r} is damaged: {error}; {RESAVE}") from error
 
@@ -103,9 +96,7 @@ def restore(
     names = set(entries) | set(tied)
     if set(own) != names:
         lacking, surplus = sorted(names - set(own)), sorted(set(own) - names)
-        said = [f"it has no {lacking[0]!r}"] * bool(lacking) + [f"it has {surplus[0]!r} besides"] * bool(
-            surplus
-        )
+        said = [f"it has no {lacking[0]!r}"] * bool(lacking) + [f"it has {surplus[0]!r} besides"] * bool(surplus)
         raise ArtifactError(f"the rebuilt network does not fit the saved one: {' and '.join(said)}")
     for name, tensor in tensors.items():
         if own[name].shape != tensor.shape:
@@ -127,9 +118,7 @@ def check_storable(name: str, tensor: Any) -> None:
     ordinary = type(tensor) in (Tensor, nn.Parameter, nn.Buffer)
     if not ordinary or tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
         what = type(tensor).__name__ if not ordinary else f"{tensor.layout} {tensor.dtype} on {tensor.device}"
-        raise ArtifactError(
-            f"{name!r} is a {what}, which safetensors cannot hold; make it an ordinary dense tensor"
-        )
+        raise ArtifactError(f"{name!r} is a {what}, which safetensors cannot hold; make it an ordinary dense tensor")
 
 
 def _refuse_extra_state(model: nn.Module) -> None:
@@ -166,9 +155,7 @@ def _order(tensor: Tensor) -> list[int] | None:
     return sorted(range(tensor.ndim), key=lambda axis: (-strides[axis], axis))
 
 
-def _laid_out(
-    path: Path, name: str, tensor: Tensor, entry: TensorEntry, device: torch.device | str
-) -> Tensor:
+def _laid_out(path: Path, name: str, tensor: Tensor, entry: TensorEntry, device: torch.device | str) -> Tensor:
     if list(tensor.shape) != entry.shape or dtype_name(tensor.dtype) != entry.dtype:
         raise ArtifactError(
             f"{str(path)!r}: {name!r} is {dtype_name(tensor.dtype)} of shape {list(tensor.shape)}, "
@@ -179,9 +166,7 @@ def _laid_out(
     if sorted(entry.order) != list(range(tensor.ndim)):
         raise ArtifactError(f"{str(path)!r}: {name!r} has no memory order {entry.order}; {RESAVE}")
     inverse = [entry.order.index(axis) for axis in range(tensor.ndim)]
-    return (
-        tensor.permute(entry.order).clone(memory_format=torch.contiguous_format).permute(inverse).to(device)
-    )
+    return tensor.permute(entry.order).clone(memory_format=torch.contiguous_format).permute(inverse).to(device)
 
 
 def _set(model: nn.Module, name: str, tensor: Tensor) -> None:

@@ -62,7 +62,8 @@ def prune(
     data: DataSpec,
     out: Annotated[Path, typer.Option(help="Folder for the run.")],
     budget: Annotated[
-        list[str], typer.Option(help="groups=, params=, macs=, bytes= (fraction ≤ 1 or amount) or latency=2.5ms; repeatable.")
+        list[str],
+        typer.Option(help="groups=, params=, macs=, bytes= (fraction ≤ 1 or amount) or latency=2.5ms; repeatable."),
     ],
     method: Annotated[str, typer.Option(help="See `secateurs methods`.")] = "equilibrium",
     epochs: Annotated[int, typer.Option(min=1, help="All epochs together: training, game and recovery.")] = 20,
@@ -70,7 +71,8 @@ def prune(
     seed: int = 0,
     granularity: Annotated[str, typer.Option(help="channel, head, channel+head or weight.")] = "channel",
     reference: Annotated[
-        str, typer.Option(help="Dense network to compare with: train (same steps), given (as the factory makes it), none.")
+        str,
+        typer.Option(help="Dense network to compare with: train (same steps), given (as the factory makes it), none."),
     ] = "train",
     mixed_precision: Annotated[str, typer.Option(help="no, fp16 or bf16.")] = "no",
     set_: Annotated[list[str], typer.Option("--set", help="Option of the method, NAME=VALUE; repeatable.")] = [],  # noqa: B006
@@ -80,7 +82,8 @@ def prune(
     json: Json = False,
 ) -> None:
     """Train, prune to a budget, shrink, save, measure and report."""
-    from ..recipes import RunConfig, prune as run
+    from ..recipes import RunConfig
+    from ..recipes import prune as run
     from ..spec import Budget
 
     _set_threads(threads)
@@ -213,7 +216,8 @@ def reproduce(
     json: Json = False,
 ) -> None:
     """Run a paper's experiments and put the figures beside the printed ones, each with a verdict."""
-    from ..reproduce import REPRODUCTIONS, reproduce as run
+    from ..reproduce import REPRODUCTIONS
+    from ..reproduce import reproduce as run
 
     _set_threads(threads)
     if what not in REPRODUCTIONS:

@@ -36,7 +36,12 @@ def summary(record: Record, out: Path) -> None:
         return "–" if m.accuracy is None else f"{100 * m.accuracy:.2f}%"
 
     table.add_row("test accuracy", percent(dense), percent(pruned), "")
-    table.add_row("groups", _number(record.groups_total), _number(record.groups_kept), _ratio(record.groups_total, record.groups_kept))
+    table.add_row(
+        "groups",
+        _number(record.groups_total),
+        _number(record.groups_kept),
+        _ratio(record.groups_total, record.groups_kept),
+    )
     for label, field in (("parameters", "params"), ("MACs", "macs"), ("file size, bytes", "file_bytes")):
         a, b = getattr(dense, field), getattr(pruned, field)
         table.add_row(label, _number(a), _number(b), _ratio(a, b))
@@ -86,7 +91,9 @@ def inspection(found: Mapping[str, Any]) -> None:
 
 def benchmark(found: Mapping[str, Any]) -> None:
     """Dense against pruned, with spread and circumstances."""
-    title = f"batch {found['batch']}, {found['threads']} thread(s), {found['engine']}, {found['repeats']} interleaved pairs"
+    title = (
+        f"batch {found['batch']}, {found['threads']} thread(s), {found['engine']}, {found['repeats']} interleaved pairs"
+    )
     table = _table("", "median", "quartiles", title=title)
     for name in ("dense", "pruned"):
         row = found[name]

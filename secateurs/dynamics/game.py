@@ -1,6 +1,6 @@
 """The game at fixed prices, as printed: projected gradient ascent on every player's own utility.
 
-    s ← Proj_[0,1](s + η_s·∂U/∂s)                                                          (17), (18)
+s ← Proj_[0,1](s + η_s·∂U/∂s)                                                          (17), (18)
 """
 
 from __future__ import annotations
@@ -41,7 +41,5 @@ class FixedPrices(Dynamics):
         ascent = u.gradient(pulse.s, state["benefit"], state["sq"], state["rivalry"])
         return torch.clamp(pulse.s + self.rate * ascent, 0.0, 1.0)
 
-    def certify(
-        self, players: Players, state: State, s: Participation, kept: Mask, sums: Arithmetic
-    ) -> Certificate:
+    def certify(self, players: Players, state: State, s: Participation, kept: Mask, sums: Arithmetic) -> Certificate:
         return certify_utility(players, self.utility, state["benefit"], s, kept, sums)

@@ -270,9 +270,7 @@ class Market(Dynamics):
             paid += state[f"price.{name}"] * np.repeat(marginal, players.sizes.astype(int))
         return state["benefit"].clone(), torch.from_numpy(paid)
 
-    def certify(
-        self, players: Players, state: State, s: Participation, kept: Mask, sums: Arithmetic
-    ) -> Certificate:
+    def certify(self, players: Players, state: State, s: Participation, kept: Mask, sums: Arithmetic) -> Certificate:
         benefit, paid = self.utility_of(players, state, s)
         error = max(abs(state[f"demand.{n}"] - state[f"path.{n}"]) / self.dense[n] for n in self.targets)
         host = s.detach().cpu().double()

@@ -77,9 +77,7 @@ class Participating(Optimizer):
         self.surgery: Surgery | None = None
         self.alive = torch.ones(players.count, dtype=torch.bool)
         self._adopt(players, scale_free)
-        self.s: Participation = torch.full(
-            (players.count,), float(start), dtype=players.dtype, device=players.device
-        )
+        self.s: Participation = torch.full((players.count,), float(start), dtype=players.dtype, device=players.device)
         self.idle = torch.zeros(players.count, dtype=torch.long, device=players.device)
         self.state_of = dynamics.init(players)
         with torch.no_grad():

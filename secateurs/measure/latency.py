@@ -87,9 +87,9 @@ def latency(
         warmup: calls before the first measurement.
         seconds: time after which no further measurement starts.
     """
-    return compare_latency(
-        {"model": model}, inputs, threads=threads, repeats=repeats, warmup=warmup, seconds=seconds
-    )["model"]
+    return compare_latency({"model": model}, inputs, threads=threads, repeats=repeats, warmup=warmup, seconds=seconds)[
+        "model"
+    ]
 
 
 def compare_latency(

@@ -100,9 +100,7 @@ def _matrices(first: int) -> Rule:
 
 def _convolution(args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> int:
     """Every output (transposed: input) position meets a whole filter of ``weight[0]``'s size."""
-    given = (
-        dict(zip(("input", "weight", "bias", "stride", "padding", "dilation", "transposed"), args)) | kwargs
-    )
+    given = dict(zip(("input", "weight", "bias", "stride", "padding", "dilation", "transposed"), args)) | kwargs
     # weight: (out, in/groups, *kernel); transposed: (in, out/groups, *kernel).
     positions = given["input"] if given.get("transposed", False) is True else out
     return positions.numel() * prod(given["weight"].shape[1:])

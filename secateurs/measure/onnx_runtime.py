@@ -33,9 +33,9 @@ def onnx_latency(
         ArtifactError: the file is missing or ONNX Runtime cannot read it or take these inputs.
         MissingExtraError: ONNX Runtime is not installed.
     """
-    return compare_onnx(
-        {"model": path}, inputs, threads=threads, repeats=repeats, warmup=warmup, seconds=seconds
-    )["model"]
+    return compare_onnx({"model": path}, inputs, threads=threads, repeats=repeats, warmup=warmup, seconds=seconds)[
+        "model"
+    ]
 
 
 def compare_onnx(
@@ -56,9 +56,7 @@ def compare_onnx(
 def _timer(path: Path, inputs: Any, threads: int) -> Timer:
     runtime = require("onnxruntime", "onnx")
     if not path.is_file():
-        raise ArtifactError(
-            f"there is no ONNX file {str(path)!r}; write one with `secateurs export RUN --onnx FILE`"
-        )
+        raise ArtifactError(f"there is no ONNX file {str(path)!r}; write one with `secateurs export RUN --onnx FILE`")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -77,7 +75,5 @@ def _feed(session: Any, inputs: Any) -> dict[str, np.ndarray]:
     arrays = [tensor.detach().cpu().numpy() for tensor in tensors_of(inputs)]
     names = [node.name for node in session.get_inputs()]
     if len(names) != len(arrays):
-        raise ValueError(
-            f"the file takes {len(names)} inputs ({', '.join(names)}) and {len(arrays)} were given"
-        )
+        raise ValueError(f"the file takes {len(names)} inputs ({', '.join(names)}) and {len(arrays)} were given")
     return dict(zip(names, arrays))

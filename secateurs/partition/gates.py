@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from ..shapes import PerPlayer
 
-
 PIECE = 1 << 16  # elements of a slice handled at a time on a CPU: a quarter megabyte, well within a core's cache
 FEW = 8  # one-dimensional parameters below this number are cheaper one by one than laid end to end
 
@@ -78,7 +77,6 @@ class _Block:
                 sums[span].add_(row)
             else:
                 sums.index_add_(0, self.owners[k].flatten(), row.flatten())
-
 
     def sq_norm_into(self, sums: Tensor, t: Tensor) -> None:
         """sums[g] += ‖t_g‖²."""

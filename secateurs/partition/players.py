@@ -299,9 +299,7 @@ def _ignored(name: str, ignore: Sequence[str]) -> bool:
     return any(name == prefix or name.startswith(prefix + ".") for prefix in ignore)
 
 
-def scale_free_layers(
-    players: Players, forward: Callable[[], Tensor], tolerance: float = 1e-2
-) -> list[bool]:
+def scale_free_layers(players: Players, forward: Callable[[], Tensor], tolerance: float = 1e-2) -> list[bool]:
     """Which layers can be scaled as a whole without changing the network: those before a normalised consumer.
 
     Measured rather than inferred: the layer's gates are multiplied by ½ (and 2) and ``forward`` is called again, in

@@ -1,9 +1,9 @@
 """Equilibrium pruning in a user's own loop: two lines around it.
 
-    players = secateurs.players(model, example_inputs, granularity="channel")
-    optimizer = secateurs.Equilibrium(players, budget=Budget(macs=0.30)).wrap(optimizer)
-    ...                                   # the loop, unchanged
-    small = optimizer.harvest()           # certificate + smaller nn.Module
+players = secateurs.players(model, example_inputs, granularity="channel")
+optimizer = secateurs.Equilibrium(players, budget=Budget(macs=0.30)).wrap(optimizer)
+...                                   # the loop, unchanged
+small = optimizer.harvest()           # certificate + smaller nn.Module
 """
 
 from __future__ import annotations
@@ -100,6 +100,7 @@ def find_scale_free(players: Players) -> list[bool]:
     A model that cannot be run so (BatchNorm over a single value, say) has none."""
     devices = [players.device] if players.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
+
         def forward() -> Tensor:
             torch.manual_seed(0)
             return first_tensor(call(players.model, players.example_inputs)).float()

@@ -42,7 +42,9 @@ def _open(out: Path, config: RunConfig, *, resume: bool, force: bool) -> bool:
         occupied = False
     if occupied and not resume:
         state = "a finished run" if (out / RECORD_FILE).exists() else "an unfinished run"
-        raise RunError(f"--out {str(out)!r} already holds {state}; continue it with --resume or replace it with --force")
+        raise RunError(
+            f"--out {str(out)!r} already holds {state}; continue it with --resume or replace it with --force"
+        )
     if occupied:
         _same_run(held, config)
         return (out / RECORD_FILE).exists()
@@ -50,7 +52,9 @@ def _open(out: Path, config: RunConfig, *, resume: bool, force: bool) -> bool:
         raise RunError(f"--resume: {str(out)!r} holds no run to continue; leave --resume out to start one")
     out.mkdir(parents=True, exist_ok=True)
     if not os.access(out, os.W_OK):
-        raise RunError(f"no permission to write into --out {str(out)!r}; choose another folder or change its permissions")
+        raise RunError(
+            f"no permission to write into --out {str(out)!r}; choose another folder or change its permissions"
+        )
     write_json(held, config.model_dump(mode="json"))
     return False
 

@@ -42,6 +42,7 @@ def macs_for(players: Players, limit_ms: float, inputs: Any, threads: int = 1) -
     Raises:
         BudgetError: even every layer at its minimum is too slow; or the dense network is already fast enough.
     """
+
     def point(fraction: float) -> tuple[float, float]:
         taken = milliseconds(uniform_copy(players, fraction), inputs, threads)
         return players.amount("macs", _uniform_mask(players, fraction)), taken

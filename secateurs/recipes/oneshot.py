@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 import torch
 from pydantic import Field
 
 from ..criteria import SCORES, Signals
-from ..partition import Players
 from ..selection import fit_budget
 from ..shapes import Mask
-from ..spec import Budget, derive_seed
+from ..spec import derive_seed
 from ..structure import Shrunk, shrink
 from ..training import Trainer, decided
 from .latency import tighten

@@ -21,7 +21,7 @@ class TrainOptions(Frozen):
         optimizer: 'adam', 'sgd' (Nesterov momentum 0.9), or 'auto': sgd where the model has BatchNorm,
             else adam.
         lr: peak learning rate; None: 1e-3 for adam, 0.1 for sgd.
-        recovery_lr: peak after the cut; None: 5e-3 for adam, 0.05 for sgd.
+        recovery_lr: peak after the cut; None: 5e-3 for adam, 0.1 for sgd.
         weight_decay: None: 0 for adam, 5e-4 for sgd.
         minimum: players every layer keeps.
         distill: weight of the distillation loss from the dense reference during recovery, 0 to 1.
@@ -41,9 +41,7 @@ class TrainOptions(Frozen):
         """'adam' or 'sgd'."""
         if self.optimizer != "auto":
             return self.optimizer
-        return (
-            "sgd" if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()) else "adam"
-        )
+        return "sgd" if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()) else "adam"
 
     def make(self, model: nn.Module, *, recovery: bool = False) -> torch.optim.Optimizer:
         """A fresh optimizer over the model."""
@@ -51,14 +49,10 @@ class TrainOptions(Frozen):
         asked = self.recovery_lr if recovery else self.lr
         if kind == "adam":
             lr = asked or (5e-3 if recovery else 1e-3)
-            return torch.optim.Adam(
-                model.parameters(), lr=lr, weight_decay=self.weight_decay or 0.0, fused=True
-            )
-        lr = asked or (0.05 if recovery else 0.1)
+            return torch.optim.Adam(model.parameters(), lr=lr, weight_decay=self.weight_decay or 0.0, fused=True)
+        lr = asked or 0.1
         decay = 5e-4 if self.weight_decay is None else self.weight_decay
-        return torch.optim.SGD(
-            model.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=decay, fused=True
-        )
+        return torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=decay, fused=True)
 
     def dense_rate(self, total: int) -> Rate:
         """Schedule of plain training: short warm-up, then half a cosine to zero."""

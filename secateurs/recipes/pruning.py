@@ -59,9 +59,7 @@ class Pruning(Callback):
 
     name: ClassVar[str]
 
-    def __init__(
-        self, players: Players, budget: Budget, options: Any, total: int, folder: Path | None = None
-    ) -> None:
+    def __init__(self, players: Players, budget: Budget, options: Any, total: int, folder: Path | None = None) -> None:
         self.players = players
         self.original = list(players.layers)
         self.count = players.count
@@ -255,9 +253,7 @@ class Pruning(Callback):
             torch.arange(len(self.original)), torch.tensor([x.size for x in self.original])
         )
         pick = {k: self.outcome[k][index].tolist() for k in ("participation", "benefit", "cost", "kept")}
-        return PlayersBlock(
-            layer=layer_of[index].tolist(), epsilon=epsilon, sampled=self.count > SAMPLE, **pick
-        )
+        return PlayersBlock(layer=layer_of[index].tolist(), epsilon=epsilon, sampled=self.count > SAMPLE, **pick)
 
     def certificate(self) -> Certificate | None:
         assert self.outcome is not None

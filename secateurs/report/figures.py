@@ -230,9 +230,7 @@ def histogram(
             }
         )
     # Bars start at 0.7, so that a single player still shows.
-    axis = Axis(
-        f"{noun} (log scale)", log=True, range=(math.log10(0.7), math.log10(highest * 2)), extra={"dtick": 1}
-    )
+    axis = Axis(f"{noun} (log scale)", log=True, range=(math.log10(0.7), math.log10(highest * 2)), extra={"dtick": 1})
     extra: dict[str, Any] = {"barmode": "overlay", "bargap": 0.08, "showlegend": len(groups) > 1}
     if mark:
         extra |= _mark(*mark)

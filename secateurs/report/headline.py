@@ -68,8 +68,6 @@ def _speed(record: Record) -> str:
     dense, pruned = record.dense.latency_ms, record.pruned.latency_ms
     if not dense or not pruned:
         return ""
-    where = f" at batch {record.batch_latency}" + (
-        f", {formats.threads(record.threads)}" if record.threads else ""
-    )
+    where = f" at batch {record.batch_latency}" + (f", {formats.threads(record.threads)}" if record.threads else "")
     speed = formats.times(dense, pruned, "faster", "slower")
     return f"{'as fast' if speed == 'the same' else speed}{where}"

@@ -106,9 +106,7 @@ def _groups(record: Record, measured: Sequence[Measured]) -> list[str | Html]:
             cells.append(formats.MISSING if active is None else f"{active:,} active")
         else:
             cells.append(formats.count(record.groups_total if block is record.dense else record.groups_kept))
-    share = (
-        formats.percent(record.groups_kept / record.groups_total, 1) + " kept" if record.groups_total else ""
-    )
+    share = formats.percent(record.groups_kept / record.groups_total, 1) + " kept" if record.groups_total else ""
     return [_label("groups", "players"), *cells, share]
 
 
@@ -121,9 +119,7 @@ def _active(record: Record) -> int | None:
 
 
 def _latency(record: Record, measured: Sequence[Measured], verdict: str) -> list[str | Html]:
-    where = f"median, batch {record.batch_latency}" + (
-        f", {formats.threads(record.threads)}" if record.threads else ""
-    )
+    where = f"median, batch {record.batch_latency}" + (f", {formats.threads(record.threads)}" if record.threads else "")
     cells: list[str | Html] = []
     for block in measured:
         text = escape(formats.milliseconds(block.latency_ms))
@@ -165,18 +161,12 @@ def layers(record: Record) -> Section:
         )
     rows = [Bar(row.name, row.total, row.kept, _remark(row)) for row in record.layers]
     kept, total = sum(r.kept for r in record.layers), sum(r.total for r in record.layers)
-    caption = (
-        f"Kept (blue) of all (grey): {kept:,} of {total:,} groups in {formats.plural(len(rows), 'layer')}."
-    )
+    caption = f"Kept (blue) of all (grey): {kept:,} of {total:,} groups in {formats.plural(len(rows), 'layer')}."
     parts = [bars(rows, caption=caption)]
     tied = [row for row in record.layers if row.tied_to]
     if tied:
-        lines = table(
-            ["layer", Column("tied to", align="left")], [[r.name, ", ".join(r.tied_to)] for r in tied]
-        )
-        parts.append(
-            Html(f"<details><summary>What is removed with a group of each layer</summary>{lines}</details>")
-        )
+        lines = table(["layer", Column("tied to", align="left")], [[r.name, ", ".join(r.tied_to)] for r in tied])
+        parts.append(Html(f"<details><summary>What is removed with a group of each layer</summary>{lines}</details>"))
     return Section(title, [card(*parts)], "Layers")
 
 

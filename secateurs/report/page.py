@@ -36,9 +36,7 @@ class Section:
         return "".join(c if c.isalnum() else "-" for c in (self.short or self.title).lower()).strip("-")
 
 
-def page(
-    title: str, head: Iterable[Html], sections: Sequence[Section], *, eyebrow: Sequence[str] = ()
-) -> str:
+def page(title: str, head: Iterable[Html], sections: Sequence[Section], *, eyebrow: Sequence[str] = ()) -> str:
     """A whole HTML document.
 
     Args:
@@ -49,9 +47,7 @@ def page(
     Raises:
         MissingExtraError: Plotly is not installed (needed only when a section holds a figure).
     """
-    small = "".join(
-        f"<b>{escape(t)}</b>" if i == 0 else f"<span>{escape(t)}</span>" for i, t in enumerate(eyebrow)
-    )
+    small = "".join(f"<b>{escape(t)}</b>" if i == 0 else f"<span>{escape(t)}</span>" for i, t in enumerate(eyebrow))
     links = "".join(f'<li><a href="#{s.anchor}">{escape(s.short or s.title)}</a></li>' for s in sections)
     body = "".join(_section(s) for s in sections)
     drawn = 'class="chart"' in body or any('class="chart"' in part for part in head)

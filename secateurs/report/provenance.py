@@ -26,11 +26,7 @@ def cost(record: Record) -> Section:
     if not any(seconds.values()) and not record.train.steps:
         return Section(
             title,
-            [
-                paragraph(
-                    "The record holds no training times: nothing was trained, or not by this run.", "none"
-                )
-            ],
+            [paragraph("The record holds no training times: nothing was trained, or not by this run.", "none")],
             "Cost",
         )
     own = sum(v for k, v in seconds.items() if k != "reference")
@@ -38,13 +34,9 @@ def cost(record: Record) -> Section:
     for key, value in seconds.items():
         name, note = _PARTS.get(key, (key, ""))
         share = formats.percent(value / own, 1) if own and key != "reference" else ""
-        rows.append(
-            [Html(f'{escape(name)}<span class="note">{escape(note)}</span>'), formats.duration(value), share]
-        )
+        rows.append([Html(f'{escape(name)}<span class="note">{escape(note)}</span>'), formats.duration(value), share])
     times = table(["", "wall time", "of the run"], rows)
-    facts: dict[str, Any] = {
-        f"steps, {_PHASES.get(k, k)}": formats.count(v) for k, v in record.train.steps.items()
-    }
+    facts: dict[str, Any] = {f"steps, {_PHASES.get(k, k)}": formats.count(v) for k, v in record.train.steps.items()}
     facts |= {"batch size": formats.count(record.train.batch_size)} if record.train.batch_size else {}
     facts |= {f"examples, {k}": formats.count(v) for k, v in record.train.examples.items()}
     steps = pairs(facts) if facts else paragraph("No step counts were recorded.", "none")

@@ -60,7 +60,9 @@ def html(result: Mapping[str, Any]) -> str:
 
 
 def _warning(result: Mapping[str, Any]) -> str:
-    return "A quick run on little data: it shows that the code works, not what the figures are." if result["quick"] else ""
+    return (
+        "A quick run on little data: it shows that the code works, not what the figures are." if result["quick"] else ""
+    )
 
 
 def _marked(row: Sequence[str]) -> list[str | Html]:

@@ -32,9 +32,7 @@ def picture(record: Record) -> str:
     """The run as an SVG document 860 wide: its headline, layer widths, and validation accuracy over time."""
     sentence = headline(record)
     rows = _balanced(sentence, 84)[:4]
-    heads = "".join(
-        f'<text class="ink head" x="28" y="{40 + 22 * i}">{escape(t)}</text>' for i, t in enumerate(rows)
-    )
+    heads = "".join(f'<text class="ink head" x="28" y="{40 + 22 * i}">{escape(t)}</text>' for i, t in enumerate(rows))
     drop = 22 * (len(rows) - 1)  # a longer sentence moves the charts down
     height = HEIGHT + drop
     return (
@@ -56,9 +54,7 @@ def _foot(record: Record) -> str:
 def _balanced(text: str, width: int) -> list[str]:
     """As few lines as ``width`` allows, of about equal length."""
     fewest = len(_wrap(text, width))
-    narrow = next(
-        w for w in range(len(text) // fewest, width + 1) if w == width or len(_wrap(text, w)) == fewest
-    )
+    narrow = next(w for w in range(len(text) // fewest, width + 1) if w == width or len(_wrap(text, w)) == fewest)
     return _wrap(text, narrow)
 
 
@@ -121,10 +117,7 @@ def _accuracy(history: Sequence[HistoryPoint]) -> str:
     title = f'<text class="ink sub" x="{left - 42}" y="{_TOP - 14}">Accuracy over epochs (validation)</text>'
     points = [(p.epoch, p.accuracy) for p in history if p.accuracy is not None and math.isfinite(p.accuracy)]
     if len(points) < 2 or points[-1][0] <= points[0][0]:
-        return (
-            title
-            + f'<text class="muted" x="{left - 42}" y="{_TOP + 20}">no validation accuracy recorded</text>'
-        )
+        return title + f'<text class="muted" x="{left - 42}" y="{_TOP + 20}">no validation accuracy recorded</text>'
     start, stop = min(points[0][0], history[0].epoch), max(points[-1][0], history[-1].epoch)
     low, high, ticks = _ticks([a for _, a in points])
 
@@ -137,22 +130,17 @@ def _accuracy(history: Sequence[HistoryPoint]) -> str:
         a, b = at(band.start, low)[0], at(band.stop, low)[0]
         known = band.name if band.name in ("warm-up", "market", "recovery") else "all"
         out.append(
-            f'<rect class="band {known}" x="{a:.1f}" y="{_TOP}" width="{b - a:.1f}" '
-            f'height="{_BOTTOM - 18 - _TOP}"/>'
+            f'<rect class="band {known}" x="{a:.1f}" y="{_TOP}" width="{b - a:.1f}" height="{_BOTTOM - 18 - _TOP}"/>'
         )
         if b - a > 7.2 * len(band.name):
-            out.append(
-                f'<text class="muted mid" x="{(a + b) / 2:.1f}" y="{_BOTTOM - 24}">{escape(band.name)}</text>'
-            )
+            out.append(f'<text class="muted mid" x="{(a + b) / 2:.1f}" y="{_BOTTOM - 24}">{escape(band.name)}</text>')
     for tick in ticks:
         y = at(start, tick)[1]
         out.append(f'<line class="rule" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         out.append(f'<text class="muted end" x="{left - 8}" y="{y + 4:.1f}">{100 * tick:.3g}%</text>')
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(e, a) for e, a in points))
     x, y = at(*points[-1])
-    out.append(
-        f'<polyline class="line" points="{path}"/><circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>'
-    )
+    out.append(f'<polyline class="line" points="{path}"/><circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>')
     for epoch, side in ((start, ""), (stop, " end")):
         out.append(f'<text class="muted{side}" x="{at(epoch, low)[0]:.1f}" y="{_BOTTOM}">{epoch:.3g}</text>')
     return "".join(out)

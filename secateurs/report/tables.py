@@ -40,12 +40,9 @@ def table(columns: Sequence[Column | str], rows: Iterable[Sequence[Any]], *, cap
         caption: what the table says, read by everyone.
     """
     heads = [
-        c if isinstance(c, Column) else Column(c, align="left" if i == 0 else "right")
-        for i, c in enumerate(columns)
+        c if isinstance(c, Column) else Column(c, align="left" if i == 0 else "right") for i, c in enumerate(columns)
     ]
-    top = "".join(
-        f'<th scope="col" class="{_classes(c)}">{escape(c.title)}{_note(c.note)}</th>' for c in heads
-    )
+    top = "".join(f'<th scope="col" class="{_classes(c)}">{escape(c.title)}{_note(c.note)}</th>' for c in heads)
     body = "".join(f"<tr>{_row(heads, row)}</tr>" for row in rows)
     label = escape(caption or "table")
     # The scrolling box takes the focus, so that the keyboard can scroll it.
@@ -61,9 +58,7 @@ def pairs(entries: Mapping[str, Any], *, caption: str = "") -> Html:
         f'<tr><th scope="row">{escape(name)}</th><td class="left">{_cell(value)}</td></tr>'
         for name, value in entries.items()
     )
-    return Html(
-        f'{_caption(caption)}<div class="scroll"><table class="pairs"><tbody>{rows}</tbody></table></div>'
-    )
+    return Html(f'{_caption(caption)}<div class="scroll"><table class="pairs"><tbody>{rows}</tbody></table></div>')
 
 
 @dataclass(frozen=True)
@@ -107,9 +102,7 @@ def _caption(text: str) -> str:
 
 def _row(heads: Sequence[Column], row: Sequence[Any]) -> str:
     first, *rest = row
-    cells = "".join(
-        f'<td class="{_classes(c)}">{_cell(value)}</td>' for c, value in zip(heads[1:], rest, strict=True)
-    )
+    cells = "".join(f'<td class="{_classes(c)}">{_cell(value)}</td>' for c, value in zip(heads[1:], rest, strict=True))
     return f'<th scope="row">{_cell(first)}</th>{cells}'
 
 

@@ -43,9 +43,7 @@ def training(record: Record) -> Section:
 
     def panel(name: str, y: list[float | None], axis: Axis, colour: str, caption: str) -> Figure:
         series = [Series(name.lower(), [p.epoch for p in history], y, colour)]
-        return lines(
-            name, series, x, axis, shade=shade, alt=f"{name} over epochs. {caption}", caption=caption
-        )
+        return lines(name, series, x, axis, shade=shade, alt=f"{name} over epochs. {caption}", caption=caption)
 
     sparse, mean = formats.percent(end.sparsity, 1), formats.significant(end.mean_participation)
     active = formats.count(end.active) + (f" of {record.groups_total:,}" if record.groups_total else "")
@@ -121,9 +119,7 @@ def market(record: Record) -> Section:
         # Mostly a market is drawn for the one phase it lasts: a single shade would say nothing.
         shade = found if len(found := phases(points)) > 1 else []
         charts += [chart for chart in (_demand(points, name, shade), _price(points, name, shade)) if chart]
-    lead = (
-        "Each step the price of a resource is solved for, so that the demand of all players meets the path."
-    )
+    lead = "Each step the price of a resource is solved for, so that the demand of all players meets the path."
     return Section(title, [paragraph(lead, "lead"), grid(*charts)], "Market")
 
 
@@ -136,11 +132,7 @@ def _demand(points: Sequence[HistoryPoint], resource: str, shade: Sequence[Band]
     drawn = [s for s in both if any(v is not None for v in s.y)]
     if not drawn:
         return None
-    gaps = [
-        abs(p.demand[resource] - p.path[resource])
-        for p in points
-        if resource in p.demand and resource in p.path
-    ]
+    gaps = [abs(p.demand[resource] - p.path[resource]) for p in points if resource in p.demand and resource in p.path]
     caption = f"Largest distance between the two: {formats.significant(max(gaps))} of dense." if gaps else ""
     axis = Axis("fraction of dense", percent=True, extra=_FROM_ZERO)
     title, alt = f"Demand against path: {name}", f"Demand for {name} over epochs, and its path. {caption}"

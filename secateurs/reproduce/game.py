@@ -62,9 +62,7 @@ PUBLISHED = (  # REFERENCES: neuron-level MNIST, hidden neurons kept, error %
 WIDE_SIZES = (347, 252, 215)
 
 
-def fixed_prices(
-    *, data: str, epochs: int, limit: int | None, configuration: str, variant: str, seed: int
-) -> Result:
+def fixed_prices(*, data: str, epochs: int, limit: int | None, configuration: str, variant: str, seed: int) -> Result:
     """One of Table 1's configurations in one of the three readings."""
     loaded, model = setup(data, MODEL, seed, limit)
     how = VARIANTS[variant]
@@ -94,7 +92,13 @@ SCRATCH_RATES = (5e-3, 1e-2)
 
 
 def reproduce_game(
-    data: str, *, quick: bool = False, seeds: int | None = None, jobs: int = 1, progress: bool = True, cache: Path | None = None
+    data: str,
+    *,
+    quick: bool = False,
+    seeds: int | None = None,
+    jobs: int = 1,
+    progress: bool = True,
+    cache: Path | None = None,
 ) -> Page:
     """Run everything (or what is missing in ``cache``) and lay the figures beside the printed ones.
 
@@ -120,7 +124,8 @@ def reproduce_game(
     market = over_seeds("method", market_settings)
     controls = _controls(market_settings, market, common, count, options, cache)
     wide_settings = [
-        {"model": WIDE_MODEL, "budget": {"groups": k}, "name": "equilibrium", "options": {"minimum": 4}} for k in WIDE_SIZES
+        {"model": WIDE_MODEL, "budget": {"groups": k}, "name": "equilibrium", "options": {"minimum": 4}}
+        for k in WIDE_SIZES
     ]
     wide = over_seeds("method", wide_settings)
     fixed_settings = [{"configuration": c, "variant": v} for v in VARIANTS for c in CONFIGURATIONS]
@@ -207,7 +212,10 @@ def _verdict(name: str, variant: str, found: Sequence[Result]) -> tuple[str, str
         return "disagrees", f"sparsity as printed, accuracy {removed:.1f}% after removal ({gated:.1f}% with gates)"
     s = mean(r["mean_s"] for r in found)
     if got < sparsity:
-        return "under-specified", f"s stops at {s:.3f} on average: the printed steps and rate do not carry it below 0.01"
+        return (
+            "under-specified",
+            f"s stops at {s:.3f} on average: the printed steps and rate do not carry it below 0.01",
+        )
     return "disagrees", f"{got:.0f}% of the neurons collapse instead of {sparsity:.0f}%"
 
 
@@ -248,7 +256,13 @@ def _published_section(settings: Sequence[dict[str, Any]], results: Sequence[Seq
     for setting, found in zip(settings, results):
         shapes = "; ".join("784-" + "-".join(map(str, r["widths"])) for r in found[:2])
         rows.append(
-            ["market", shapes, f"{setting['budget']['groups']}", spread([1 - r["removed"] for r in found]), percent_note(found)]
+            [
+                "market",
+                shapes,
+                f"{setting['budget']['groups']}",
+                spread([1 - r["removed"] for r in found]),
+                percent_note(found),
+            ]
         )
     columns = ["method", "kept", "hidden neurons", "error %", ""]
     note = (

@@ -52,7 +52,10 @@ def fit_budget(players: Players, priority: PerPlayer, targets: Mapping[str, floa
     def fits(mass_of_layers: np.ndarray) -> bool:
         return all(players.resource(n).amount(mass_of_layers) <= t * (1 + 1e-9) for n, t in targets.items())
 
-    low, high = 0, len(order)  # the amount grows with every player taken, so the longest prefix that fits is found by halving
+    low, high = (
+        0,
+        len(order),
+    )  # the amount grows with every player taken, so the longest prefix that fits is found by halving
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(mass_of(middle)) else (low, middle - 1)

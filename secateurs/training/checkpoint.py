@@ -59,9 +59,7 @@ class Checkpoint:
         try:
             save_tree(self.path, {"format": FORMAT, **tree})
         except OSError as error:
-            raise RunError(
-                f"cannot write {str(self.path)!r}: {error.strerror or error}; free some space"
-            ) from error
+            raise RunError(f"cannot write {str(self.path)!r}: {error.strerror or error}; free some space") from error
         self.step, self.written = int(tree["step"]), time.monotonic()
         self.cost = self.written - start
         return True

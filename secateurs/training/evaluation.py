@@ -68,9 +68,7 @@ def evaluate(
     return Evaluation(right / count, total / count, count, right)
 
 
-def evaluate_many(
-    models: Mapping[str, nn.Module], split: Batches, batch_size: int = 512
-) -> dict[str, Evaluation]:
+def evaluate_many(models: Mapping[str, nn.Module], split: Batches, batch_size: int = 512) -> dict[str, Evaluation]:
     """Evaluate several networks on one reading of ``split``: every batch is drawn once and given to all."""
     batches = [(x, y) for x, y in split.batches(batch_size, epoch=None) if len(y)]
     once = _Held(batches)

@@ -37,9 +37,7 @@ def make_accelerator(mixed_precision: str) -> Accelerator:
     try:
         accelerator = Accelerator(mixed_precision=mixed_precision, cpu=cpu)
     except (ValueError, ImportError) as error:
-        raise RunError(
-            f"mixed_precision={mixed_precision!r} does not work on this device: {error}"
-        ) from error
+        raise RunError(f"mixed_precision={mixed_precision!r} does not work on this device: {error}") from error
     if accelerator.num_processes > 1:
         atexit.register(_part)
     return accelerator
@@ -122,9 +120,7 @@ def fitting(batch_size: int, count: int, world: int) -> int:
     if batch_size < 1:
         raise RunError(f"batch size {batch_size}: must be at least 1")
     if batch_size % world:
-        raise RunError(
-            f"batch size {batch_size} cannot be shared evenly by {world} processes; use a multiple"
-        )
+        raise RunError(f"batch size {batch_size} cannot be shared evenly by {world} processes; use a multiple")
     fit = min(batch_size, count)
     fit -= fit % world
     if fit == 0:

@@ -56,9 +56,7 @@ def restore(trainer: Trainer, tree: dict[str, Any], where: str) -> None:
     names = [type(callback).__name__ for callback in trainer.callbacks]
     saved = [name for name, _ in tree["callbacks"]]
     if names != saved:
-        raise RunError(
-            f"{where} was written with callbacks {saved}, this run has {names}; start again with --force"
-        )
+        raise RunError(f"{where} was written with callbacks {saved}, this run has {names}; start again with --force")
     for callback in trainer.callbacks:
         callback.before_load(trainer, tree)
     try:

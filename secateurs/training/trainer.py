@@ -231,9 +231,7 @@ class Trainer:
             if self.step >= stop:
                 return
         if self.step // self.steps_per_epoch == epoch:
-            raise RunError(
-                f"the training data ended at step {self.step}; {self.steps_per_epoch} steps were promised"
-            )
+            raise RunError(f"the training data ended at step {self.step}; {self.steps_per_epoch} steps were promised")
 
     def _end_epoch(self, epoch: int) -> None:
         self.losses.read(self.accelerator)
@@ -305,9 +303,7 @@ class Trainer:
 
     # -- construction -------------------------------------------------------------------------------------
 
-    def _make_optimizer(
-        self, given: torch.optim.Optimizer | OptimizerFactory | None
-    ) -> torch.optim.Optimizer:
+    def _make_optimizer(self, given: torch.optim.Optimizer | OptimizerFactory | None) -> torch.optim.Optimizer:
         if given is None:
             return torch.optim.Adam(self.model.parameters(), lr=1e-3)
         # Anything with a step() is one: wrappers need not inherit from torch's class.

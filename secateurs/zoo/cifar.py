@@ -123,17 +123,13 @@ def _decode(path: Path) -> Arrays:
             with image.open(io.BytesIO(row["bytes"])) as picture:
                 pixels = np.asarray(picture.convert("RGB"))
         except (OSError, TypeError, KeyError, SyntaxError) as error:
-            raise DataError(
-                f"{str(path)!r}: row {i} of {column!r} is not an encoded image: {error}"
-            ) from error
+            raise DataError(f"{str(path)!r}: row {i} of {column!r} is not an encoded image: {error}") from error
         if pixels.shape != (32, 32, 3):
             raise DataError(f"{str(path)!r}: image {i} has shape {pixels.shape}; CIFAR-10's are (32, 32, 3)")
         images[i] = pixels.transpose(2, 0, 1)
     labels = table.column("label").to_numpy()
     if labels.dtype.kind not in "iu":
-        raise DataError(
-            f"{str(path)!r}: column 'label' holds {labels.dtype}; expected integers, none missing"
-        )
+        raise DataError(f"{str(path)!r}: column 'label' holds {labels.dtype}; expected integers, none missing")
     return check(images, labels, path)
 
 

@@ -134,9 +134,7 @@ def _in_memory(
     x, y = torch.from_numpy(train[0]), torch.from_numpy(train[1]).long()
     classes = int(y.max()) + 1
     if int(test[1].max()) >= classes:
-        raise DataError(
-            f"data {name!r}: test labels reach {int(test[1].max())}, training labels only {classes - 1}"
-        )
+        raise DataError(f"data {name!r}: test labels reach {int(test[1].max())}, training labels only {classes - 1}")
     if limit is not None and limit < len(y):
         part = stratified(y, limit, seed, "limit")
         x, y = x[part], y[part]
@@ -174,9 +172,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
         two tensors (channels,), float64. A constant channel has deviation 1.
     """
     values = torch.arange(256, dtype=torch.float64)
-    counts = torch.stack(
-        [torch.bincount(channel.flatten(), minlength=256) for channel in x.unbind(1)]
-    ).double()
+    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in x.unbind(1)]).double()
     shares = counts / counts.sum(1, keepdim=True)
     mean = shares @ values
     std = (shares * (values - mean[:, None]).square()).sum(1).sqrt()

@@ -38,9 +38,7 @@ def read_mnist(folder: str | Path) -> tuple[tuple[np.ndarray, np.ndarray], tuple
         if len(images) != len(labels):
             raise DataError(f"{str(folder)!r}: {len(images)} {part} images but {len(labels)} labels")
         if len(images) == 0 or min(images.shape) == 0:
-            raise DataError(
-                f"{str(folder)!r}: the {part} images have shape {images.shape}: there is nothing in them"
-            )
+            raise DataError(f"{str(folder)!r}: the {part} images have shape {images.shape}: there is nothing in them")
         parts.append((images[:, None], labels))
     train, test = parts
     if train[0].shape[1:] != test[0].shape[1:]:

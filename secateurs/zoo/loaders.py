@@ -46,13 +46,10 @@ class LoaderSplit:
     def __init__(self, loader: td.DataLoader, indices: Tensor | None = None) -> None:
         if isinstance(loader.dataset, td.IterableDataset):
             raise DataError(
-                "an IterableDataset has no order that a seed could fix; "
-                "give a Dataset with __len__ and __getitem__"
+                "an IterableDataset has no order that a seed could fix; give a Dataset with __len__ and __getitem__"
             )
         if loader.batch_size is None or type(loader.batch_sampler) is not td.BatchSampler:
-            raise DataError(
-                "a DataLoader with its own batch_sampler, or none, cannot be sliced; give a batch_size"
-            )
+            raise DataError("a DataLoader with its own batch_sampler, or none, cannot be sliced; give a batch_size")
         self.loader, self.indices = loader, indices
         own = type(loader.sampler) not in (td.RandomSampler, td.SequentialSampler)
         self.sampler = loader.sampler if own else None
@@ -95,11 +92,7 @@ class LoaderSplit:
         )
         for batch in served:
             x, y = _pair(batch)
-            yield (
-                (x, y)
-                if device is None
-                else (x.to(device, non_blocking=True), y.to(device, non_blocking=True))
-            )
+            yield ((x, y) if device is None else (x.to(device, non_blocking=True), y.to(device, non_blocking=True)))
 
     def _order(self, seed: int, epoch: int | None) -> Tensor:
         if self.sampler is not None and self.indices is None:
@@ -180,9 +173,7 @@ def user_data(spec: str, *, validation: float = 0.0833, seed: int = 0) -> Data:
     served: dict[str, Split] = {name: _fast(split) for name, split in splits.items()}
     x, y = next(iter(served["train"].batches(2, epoch=None)))
     if y.dim() != 1 or y.is_floating_point():
-        raise DataError(
-            f"{spec!r}: labels must be integers, one an example; got {y.dtype} of shape {tuple(y.shape)}"
-        )
+        raise DataError(f"{spec!r}: labels must be integers, one an example; got {y.dtype} of shape {tuple(y.shape)}")
     return Data(spec, classes, x.shape[1:], digest, served["train"], served["validation"], served["test"])
 
 
@@ -224,13 +215,9 @@ def _labels(loader: td.DataLoader) -> Tensor | None:
     return labels.long() if labels.dim() == 1 and not labels.is_floating_point() else None
 
 
-def _cut(
-    spec: str, train: LoaderSplit, labels: Tensor | None, fraction: float, seed: int
-) -> dict[str, LoaderSplit]:
+def _cut(spec: str, train: LoaderSplit, labels: Tensor | None, fraction: float, seed: int) -> dict[str, LoaderSplit]:
     if train.sampler is not None:
-        raise DataError(
-            f"{spec!r}: train has a sampler of its own, so no validation can be cut from it; return one"
-        )
+        raise DataError(f"{spec!r}: train has a sampler of its own, so no validation can be cut from it; return one")
     count = len(train)
     # Without labels at hand every example is of one class: a plain random split.
     usable = labels is not None and len(labels) == count and int(labels.min()) >= 0
@@ -253,9 +240,7 @@ def _classes(spec: str, given: Any, labels: Tensor | None, train: LoaderSplit) -
             return len(named)
         labels = torch.cat([y for _, y in train.batches(256, epoch=None)])
     if labels.is_floating_point() or labels.dim() != 1 or int(labels.min()) < 0:
-        raise DataError(
-            f"{spec!r}: labels must be integers from 0; got {labels.dtype}, shape {tuple(labels.shape)}"
-        )
+        raise DataError(f"{spec!r}: labels must be integers from 0; got {labels.dtype}, shape {tuple(labels.shape)}")
     return int(labels.max()) + 1
 
 

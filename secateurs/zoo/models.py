@@ -36,9 +36,7 @@ MODELS: Mapping[str, Factory] = MappingProxyType(
 _SMALLEST = {"lenet5": 16, "conv-small": 4, "resnet20": 4, "vgg16-bn": 32, "vit-tiny": 4}
 
 
-def build_model(
-    spec: str, *, classes: int = 10, input_shape: Sequence[int] = (1, 28, 28), seed: int = 0
-) -> nn.Module:
+def build_model(spec: str, *, classes: int = 10, input_shape: Sequence[int] = (1, 28, 28), seed: int = 0) -> nn.Module:
     """Build a network from its name; equal arguments give equal weights.
 
     torch's global random state is left as it was found.
@@ -82,9 +80,7 @@ def _from_zoo(name: str, classes: int, shape: tuple[int, ...]) -> nn.Module:
             f"data's examples have shape {shape}; use another network, such as zoo:mlp-512-256, or other data"
         )
     if name == "vit-tiny" and any(side % (4 if min(shape[1:]) >= 16 else 2) for side in shape[1:]):
-        raise ModelError(
-            f"zoo:vit-tiny cuts images into patches, which do not tile examples of shape {shape}"
-        )
+        raise ModelError(f"zoo:vit-tiny cuts images into patches, which do not tile examples of shape {shape}")
     return MODELS[name](classes=classes, input_shape=shape)
 
 

@@ -48,9 +48,7 @@ class Split(Protocol):
         ...
 
 
-def spans(
-    count: int, batch_size: int, rank: int, world: int, drop_last: bool, start: int
-) -> Iterator[tuple[int, int]]:
+def spans(count: int, batch_size: int, rank: int, world: int, drop_last: bool, start: int) -> Iterator[tuple[int, int]]:
     """Positions [first, last) of this rank's slice of each global batch.
 
     Raises:

@@ -219,9 +219,7 @@ def test_the_files_are_json_and_raw_tensors_and_nothing_else(program: Path, zoo:
             assert all(one[1] == two[0] for one, two in itertools.pairwise(ends))
 
 
-def test_loading_never_reaches_the_unpickler(
-    program: Path, zoo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_loading_never_reaches_the_unpickler(program: Path, zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pickle
 
     def refuse(*args: object, **kwargs: object) -> None:

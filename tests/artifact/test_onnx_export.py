@@ -98,9 +98,7 @@ def test_token_inputs(tmp_path: Path) -> None:
     torch.testing.assert_close(run(check.path, tokens)[0], model(tokens), atol=1e-5, rtol=1e-5)
 
 
-def test_a_file_that_answers_differently_is_not_left_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_answers_differently_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(2, 5)
     model, other = nn.Linear(5, 3), nn.Linear(5, 3)
     (tmp_path / "a.onnx").write_text("older")

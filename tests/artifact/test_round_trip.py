@@ -84,9 +84,7 @@ def test_a_shrunk_model_comes_back_without_its_factory(tmp_path: Path) -> None:
         assert same(outputs(back, y), outputs(small, y))
     assert all(torch.equal(v, small.state_dict()[k]) for k, v in back.state_dict().items())
     assert back.state_dict().keys() == small.state_dict().keys()
-    assert [n for n, p in back.named_parameters() if p.requires_grad] == [
-        n for n, _ in small.named_parameters()
-    ]
+    assert [n for n, p in back.named_parameters() if p.requires_grad] == [n for n, _ in small.named_parameters()]
 
 
 def test_a_program_keeps_keywords_nested_outputs_and_constants(tmp_path: Path) -> None:
@@ -201,9 +199,7 @@ def test_dtypes(dtype: torch.dtype, route: str, factory_file: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["tied", "untied", None])
-def test_tied_weights_are_stored_once_and_come_back_tied(
-    name: str | None, factory_file: Path, tmp_path: Path
-) -> None:
+def test_tied_weights_are_stored_once_and_come_back_tied(name: str | None, factory_file: Path, tmp_path: Path) -> None:
     # "untied": the tie was made after the factory, and must be made again.
     model = disturb(build_model(f"{factory_file}:tied"))
     x = torch.randn(2, 6)
@@ -212,10 +208,7 @@ def test_tied_weights_are_stored_once_and_come_back_tied(
     assert sorted(load_file(tmp_path / "a" / "model.safetensors")) == ["0.bias", "0.weight", "2.bias"]
     back = load(tmp_path / "a")
     assert same(outputs(back, x), outputs(model, x))
-    assert (
-        dict(back.named_parameters(remove_duplicate=False))["2.weight"]
-        is dict(back.named_parameters())["0.weight"]
-    )
+    assert dict(back.named_parameters(remove_duplicate=False))["2.weight"] is dict(back.named_parameters())["0.weight"]
     assert len(list(back.parameters())) == 3
 
 
@@ -363,9 +356,7 @@ def test_a_network_that_writes_into_its_buffers(tmp_path: Path) -> None:
     assert [float(back(x)[0, 0]) for _ in range(3)] == [1, 2, 3]
 
 
-def test_a_factory_that_builds_another_network_is_found_when_saving(
-    factory_file: Path, tmp_path: Path
-) -> None:
+def test_a_factory_that_builds_another_network_is_found_when_saving(factory_file: Path, tmp_path: Path) -> None:
     # The weights fit and the function does not: an activation that the factory does not have.
     model = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 6))
     with pytest.raises(ArtifactError, match="comes back differs"):

@@ -103,7 +103,9 @@ def test_every_commands_json(run: Run, finished: Path, model: str, tmp_path: Pat
     assert [layer["players"] for layer in found["inspect"]["layers"]] == [24]
     assert found["inspect"]["totals"]["params"] == 64 * 24 + 24 + 240 + 10 and found["inspect"]["frozen"]
     assert found["bench"]["threads"] == found["bench"]["batch"] == 1 and found["bench"]["speedup"] > 0
-    assert found["bench"]["dense"]["q25_ms"] <= found["bench"]["dense"]["median_ms"] <= found["bench"]["dense"]["q75_ms"]
+    assert (
+        found["bench"]["dense"]["q25_ms"] <= found["bench"]["dense"]["median_ms"] <= found["bench"]["dense"]["q75_ms"]
+    )
     assert found["bench-onnx"]["batch"] == 3 and found["bench-onnx"]["engine"] == "ONNX Runtime"
     assert target.stat().st_size == found["export"]["bytes"] and found["export"]["max_abs_difference"] < 1e-4
     assert found["report"]["groups_total"] == 24

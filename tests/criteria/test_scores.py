@@ -66,7 +66,9 @@ def test_taylor_by_hand() -> None:
     assert Taylor()(found, Signals(_gradients(model, found, x))).tolist() == pytest.approx([352.0, 110.0])
     single = players(model, x, "weight")
     # w·∂L/∂w: 44·(3, 4), −110·(0, 2), 22·(2·8, −5·1)
-    assert Taylor()(single, Signals(_gradients(model, single, x))).tolist() == pytest.approx([132, 176, 0, 220, 352, 110])
+    assert Taylor()(single, Signals(_gradients(model, single, x))).tolist() == pytest.approx(
+        [132, 176, 0, 220, 352, 110]
+    )
     with pytest.raises(ValueError, match="gradients"):
         Taylor()(found, Signals())
 
@@ -78,7 +80,9 @@ def score(request: pytest.FixtureRequest) -> Score:
 
 def _example(hidden: int = 7) -> tuple[nn.Sequential, Tensor]:
     torch.manual_seed(3)
-    return nn.Sequential(nn.Linear(4, hidden), nn.ReLU(), nn.Linear(hidden, 5), nn.Tanh(), nn.Linear(5, 2)), torch.randn(6, 4)
+    return nn.Sequential(
+        nn.Linear(4, hidden), nn.ReLU(), nn.Linear(hidden, 5), nn.Tanh(), nn.Linear(5, 2)
+    ), torch.randn(6, 4)
 
 
 def _scores(score: Score, model: nn.Module, x: Tensor, granularity: str, seed: int = 0) -> Tensor:

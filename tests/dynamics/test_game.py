@@ -145,7 +145,9 @@ def test_the_jacobian_is_that_of_best_responses() -> None:
     raw = [p.detach() for p in found.gates.parameters]
     dynamics = FixedPrices(u)
     kept = torch.ones(5, dtype=torch.bool)
-    certificate = dynamics.certify(found, dynamics.init(found) | {"benefit": b}, s, kept, Arithmetic(found.gates, raw, s))
+    certificate = dynamics.certify(
+        found, dynamics.init(found) | {"benefit": b}, s, kept, Arithmetic(found.gates, raw, s)
+    )
     errors = [float((h - s).norm()) for h in history]
     assert certificate.spectral_radius == pytest.approx((errors[24] / errors[14]) ** 0.1, rel=0.05)
     assert certificate.nash_gap == pytest.approx(0.0, abs=1e-12)
@@ -162,7 +164,9 @@ def test_condition_numbers_leave_out_what_is_zero_and_rank_deficiency_is_infinit
     assert optimizer.certificate.condition_numbers["0.weight"] == pytest.approx(1.0)
     assert torch.equal(optimizer.kept, torch.tensor([True, False]))
     with torch.no_grad():
-        optimizer.raw[0].copy_(torch.ones(2, 2)) if optimizer.raw[0].dim() == 2 else optimizer.raw[1].copy_(torch.ones(2, 2))
+        optimizer.raw[0].copy_(torch.ones(2, 2)) if optimizer.raw[0].dim() == 2 else optimizer.raw[1].copy_(
+            torch.ones(2, 2)
+        )
         optimizer.s.fill_(1.0)
         optimizer._write()
     optimizer.harvest()

@@ -206,7 +206,11 @@ def test_budgets_at_the_floor_hold_at_every_step(budget: str, minimum: int) -> N
     """Layers at their minimum pay nothing, so fast players may want more than there is at any price."""
     found = find(mlp(widths=(6, 40, 30, 3)), batch((6,))[0]).limit(minimum)
     floor = {n: found.resource(n).amount(found.minimum) for n in ("macs", "params", "groups")}
-    wanted = {"params": floor["params"] * 1.05, "groups": floor["groups"] * 1.2} if budget == "both" else {budget: floor[budget]}
+    wanted = (
+        {"params": floor["params"] * 1.05, "groups": floor["groups"] * 1.2}
+        if budget == "both"
+        else {budget: floor[budget]}
+    )
     market = Market(Budget(**wanted), MarketSettings(warmup=0, horizon=40, rate=0.5))
     state = market.init(found)
     g = torch.Generator().manual_seed(8)
@@ -225,9 +229,9 @@ def test_in_training_demand_meets_the_path() -> None:
     for build, shape in ((mlp, (6,)), (conv_bn, (2, 6, 6))):
         model, (x, y) = build(), batch(shape)
         found = find(model, x)
-        optimizer = Equilibrium(
-            found, Budget(macs=0.5, params=0.6), market=MarketSettings(warmup=5, horizon=30)
-        ).wrap(torch.optim.Adam(model.parameters(), 0.01))
+        optimizer = Equilibrium(found, Budget(macs=0.5, params=0.6), market=MarketSettings(warmup=5, horizon=30)).wrap(
+            torch.optim.Adam(model.parameters(), 0.01)
+        )
         for k in range(40):
             optimizer.zero_grad()
             cross_entropy(model, x, y).backward()

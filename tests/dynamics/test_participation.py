@@ -214,7 +214,9 @@ def test_the_forward_always_sees_the_same_storage_and_objects() -> None:
 def test_only_gate_slices_escape_weight_decay_and_groups_are_left_as_they_were() -> None:
     model, (x, _) = mlp(), batch((6,))
     params = list(model.parameters())
-    inner = torch.optim.AdamW([{"params": params[:3], "lr": 0.1, "mine": 7}, {"params": params[3:]}], 0.1, weight_decay=0.5)
+    inner = torch.optim.AdamW(
+        [{"params": params[:3], "lr": 0.1, "mine": 7}, {"params": params[3:]}], 0.1, weight_decay=0.5
+    )
     optimizer = Participating(inner, find(model, x), FixedPrices(Utility(), 0.0), gauge="none")
     before = [p.detach().clone() for p in params]
     for p in params:
@@ -519,7 +521,9 @@ def test_parameters_without_gradient_and_groups_added_later() -> None:
         assert model[0].weight.grad is None
         optimizer.step()
     assert len(optimizer.param_groups) == 2 and float(extra.detach().abs().max()) < 1
-    torch.testing.assert_close(model[0].weight.detach(), optimizer.s[:5, None] * optimizer.raw[optimizer.gates.names.index("0.weight")])
+    torch.testing.assert_close(
+        model[0].weight.detach(), optimizer.s[:5, None] * optimizer.raw[optimizer.gates.names.index("0.weight")]
+    )
     rows = model[0].weight.detach() / frozen
     torch.testing.assert_close(rows, rows[:, :1].expand_as(rows))  # only scaled: θ itself did not move
     optimizer.zero_grad()

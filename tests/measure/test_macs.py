@@ -105,9 +105,7 @@ def test_keyword_inputs_batches_and_control_flow() -> None:
 
 
 def test_nothing_but_contractions_counts() -> None:
-    model = nn.Sequential(
-        nn.BatchNorm2d(3), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.LayerNorm(12), nn.Softmax(1)
-    )
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.LayerNorm(12), nn.Softmax(1))
     assert count_macs(model, torch.randn(2, 3, 4, 4)) == 0
 
 

@@ -100,9 +100,15 @@ def test_the_record_holds_what_was_promised(run: tuple[Record, Path, list[Any]])
     assert held["config_hash"] == config(epochs=6, seed=4, budget={"macs": 0.3, "params": 0.4}).hash
     assert {"torch", "secateurs", "python"} <= set(held["versions"]) and held["device"] == "cpu"
     assert held["threads"] == torch.get_num_threads() and len(held["data_hash"]) == 64
-    assert {"macs", "params"} == set(held["targets"]) and all((out / f).exists() for n, f in held["files"].items() if n != "report")
+    assert {"macs", "params"} == set(held["targets"]) and all(
+        (out / f).exists() for n, f in held["files"].items() if n != "report"
+    )
     phases = [p["phase"] for p in held["history"]]
-    assert phases == sorted(phases, key=["warmup", "market", "recovery"].index) and set(phases) == {"warmup", "market", "recovery"}
+    assert phases == sorted(phases, key=["warmup", "market", "recovery"].index) and set(phases) == {
+        "warmup",
+        "market",
+        "recovery",
+    }
     market = [p for p in held["history"] if p["phase"] == "market"]
     for name in ("macs", "params"):
         assert all(p["demand"][name] <= p["path"][name] + 1e-5 for p in market)
@@ -142,7 +148,9 @@ def test_the_test_set_is_opened_once(run: tuple[Record, Path, list[Any]]) -> Non
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method(method: str, granularity: str, tmp_path: Path, model_file: str) -> None:
     record = prune(
-        small(model_file, method=method, granularity=granularity, budget={"groups": 0.25}), tmp_path / "run", progress=False
+        small(model_file, method=method, granularity=granularity, budget={"groups": 0.25}),
+        tmp_path / "run",
+        progress=False,
     )
     total = 24 if granularity == "channel" else 64 * 24 + 240
     assert (record.groups_total, record.groups_kept) == (total, total // 4)
@@ -228,7 +236,11 @@ def test_bad_input_is_said_before_anything_is_written(tmp_path: Path, model_file
 
 
 def test_batches_larger_than_the_data_are_cut_down(tmp_path: Path, model_file: str) -> None:
-    record = prune(small(model_file, epochs=4, batch_size=5000, method="random", reference="none"), tmp_path / "run", progress=False)
+    record = prune(
+        small(model_file, epochs=4, batch_size=5000, method="random", reference="none"),
+        tmp_path / "run",
+        progress=False,
+    )
     assert record.train.steps["total"] == 4 and record.dense.accuracy is None
 
 
@@ -317,7 +329,14 @@ def test_minimum_widths_and_distillation_and_head_granularity(tmp_path: Path) ->
     )
     assert all(row.kept >= 20 and row.minimum == 20 for row in record.layers)
     heads = prune(
-        config(model="zoo:vit-tiny", granularity="head", budget={"groups": 0.5}, epochs=2, reference="none", batch_size=1024),
+        config(
+            model="zoo:vit-tiny",
+            granularity="head",
+            budget={"groups": 0.5},
+            epochs=2,
+            reference="none",
+            batch_size=1024,
+        ),
         tmp_path / "b",
         progress=False,
     )

@@ -156,13 +156,7 @@ def _players(rng: random.Random, kept: tuple[int, int]) -> PlayersBlock:
     for index, (total, alive) in enumerate(zip((512, 256), kept)):
         for i in range(total):
             lives = i < alive
-            s = (
-                min(1.0, max(0.3, rng.gauss(0.97, 0.09)))
-                if lives
-                else max(0.0, rng.gauss(0, 0.004))
-                if i % 9
-                else 0.0
-            )
+            s = min(1.0, max(0.3, rng.gauss(0.97, 0.09))) if lives else max(0.0, rng.gauss(0, 0.004)) if i % 9 else 0.0
             if not lives and i % 97 == 0:
                 s = rng.uniform(0.01, 0.3)
             layer.append(index)
@@ -170,6 +164,4 @@ def _players(rng: random.Random, kept: tuple[int, int]) -> PlayersBlock:
             benefit.append(rng.lognormvariate(0.6, 0.5) if lives else rng.gauss(0.05, 0.25))
             cost.append((1.0 if index == 0 else 0.33) / (0.1 + s) * rng.uniform(0.97, 1.03))
             keep.append(lives)
-    return PlayersBlock(
-        layer=layer, participation=participation, benefit=benefit, cost=cost, kept=keep, epsilon=0.01
-    )
+    return PlayersBlock(layer=layer, participation=participation, benefit=benefit, cost=cost, kept=keep, epsilon=0.01)

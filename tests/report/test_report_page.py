@@ -131,9 +131,7 @@ def test_a_bare_record_says_what_is_missing_in_every_section():
     ):
         assert sentence in reader.text
     assert not reader.specs
-    assert (
-        len(report.render(Record(method="m", model="m", data="d", budget={}))) < 40_000
-    )  # no chart, no library
+    assert len(report.render(Record(method="m", model="m", data="d", budget={}))) < 40_000  # no chart, no library
 
 
 def test_history_without_accuracy_or_market(record):
@@ -197,9 +195,7 @@ def test_many_players_are_sampled_and_it_says_so(record):
 
 def test_user_strings_cannot_become_markup(record):
     record.model = record.data = record.method = HOSTILE
-    record.layers = [
-        LayerRow(name=HOSTILE, kind=HOSTILE, total=4, kept=2, tied_to=[HOSTILE]) for _ in range(2)
-    ]
+    record.layers = [LayerRow(name=HOSTILE, kind=HOSTILE, total=4, kept=2, tied_to=[HOSTILE]) for _ in range(2)]
     record.certificate.sentence = HOSTILE
     record.certificate.condition_numbers = {HOSTILE: 2.0}
     record.notes, record.versions = [HOSTILE], {HOSTILE: HOSTILE}
@@ -300,9 +296,7 @@ def test_every_colour_a_figure_names_is_defined_in_both_themes(record):
 
 def test_pieces_make_another_page():
     verdict = tables.tag("disagrees", "bad")
-    rows = tables.table(
-        ["row", "ours", "paper", ""], [["β = 0.1 <b>", 0.97, None, verdict]], caption="Table 2"
-    )
+    rows = tables.table(["row", "ours", "paper", ""], [["β = 0.1 <b>", 0.97, None, verdict]], caption="Table 2")
     series = [
         figures.Series("a", [1, 2], [0.1, None], error=[0.01, 0.02]),
         figures.Series("b", [1, 2], [0.2, 0.3]),
@@ -316,13 +310,9 @@ def test_pieces_make_another_page():
 def test_picture_is_svg_without_markup_from_names(record):
     import xml.etree.ElementTree as tree
 
-    record.layers = [
-        LayerRow(name=f"layer{i}.{HOSTILE}", kind="channel", total=64, kept=9) for i in range(40)
-    ]
+    record.layers = [LayerRow(name=f"layer{i}.{HOSTILE}", kind="channel", total=64, kept=9) for i in range(40)]
     root = tree.fromstring(report.picture(record))
-    assert root.tag.endswith("svg") and not [
-        e for e in root.iter() if e.tag.endswith(("}a", "}img", "}script"))
-    ]
+    assert root.tag.endswith("svg") and not [e for e in root.iter() if e.tag.endswith(("}a", "}img", "}script"))]
     bars = [e for e in root.iter() if e.get("class") in ("all", "kept")]
     assert len(bars) == 80
     assert max(float(e.get("y")) + float(e.get("height")) for e in bars) <= float(root.get("height"))
@@ -332,11 +322,7 @@ def test_picture_is_svg_without_markup_from_names(record):
 
 def test_picture_of_a_bare_record():
     text = report.picture(Record(method="m", model="x", data="d", budget={}, pruned=Measured(accuracy=0.5)))
-    assert (
-        "no layers recorded" in text
-        and "no validation accuracy recorded" in text
-        and "accuracy 50.0%" in text
-    )
+    assert "no layers recorded" in text and "no validation accuracy recorded" in text and "accuracy 50.0%" in text
 
 
 def test_a_record_with_infinite_numbers_is_read_back(record, tmp_path):
@@ -344,9 +330,7 @@ def test_a_record_with_infinite_numbers_is_read_back(record, tmp_path):
     record.history[0].price = {"macs": float("nan")}
     record.write(tmp_path)
     assert "fc1 ∞" in Reader(report.write(tmp_path).read_text(encoding="utf-8")).text
-    json.loads(
-        (tmp_path / "record.json").read_text(), parse_constant=lambda c: pytest.fail(f"{c} is not JSON")
-    )
+    json.loads((tmp_path / "record.json").read_text(), parse_constant=lambda c: pytest.fail(f"{c} is not JSON"))
 
 
 def test_many_layers_are_listed_and_coloured_by_fate(record):

@@ -31,9 +31,7 @@ def make_data(count: int = 200) -> Small:
 def make_model(dropout: float = 0.2) -> nn.Module:
     """With BatchNorm (buffers) and dropout (randomness): what resuming may get wrong."""
     torch.manual_seed(1)
-    return nn.Sequential(
-        nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, 4)
-    )
+    return nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, 4))
 
 
 @pytest.fixture

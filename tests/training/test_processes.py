@@ -111,9 +111,7 @@ def assert_close(tree: dict[str, Any], trainer: Trainer) -> None:
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     launch(tmp_path)
-    trees = {
-        f"{n}-{r}": load_tree(tmp_path / f"{n}-{r}") for n in ("plain", "shrunk", "resumed") for r in (0, 1)
-    }
+    trees = {f"{n}-{r}": load_tree(tmp_path / f"{n}-{r}") for n in ("plain", "shrunk", "resumed") for r in (0, 1)}
     one, shrunk = make_trainer(), make_trainer([Shrink()])
     one.run()
     shrunk.run()

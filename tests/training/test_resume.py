@@ -172,9 +172,7 @@ def test_killed_while_writing_leaves_the_previous_file_whole(tmp_path: Path) -> 
         child = os.fork()
         if child == 0:
             for number in range(10**6):
-                save_tree(
-                    checkpoint.path, {"format": 1, "step": number, "model": torch.full((400_000,), number)}
-                )
+                save_tree(checkpoint.path, {"format": 1, "step": number, "model": torch.full((400_000,), number)})
         while not checkpoint.exists:
             time.sleep(0.001)
         time.sleep(0.02 + 0.0113 * attempt)
@@ -204,9 +202,7 @@ def test_checkpoints_that_cannot_be_used(data: Small, tmp_path: Path) -> None:
         make_trainer(data, tmp_path, seed=5).load_checkpoint()
     with pytest.raises(RunError, match="callbacks"):
         Trainer(make_model(), data, batch_size=16, seed=4, epochs=3, out=tmp_path).load_checkpoint()
-    other = Trainer(
-        torch.nn.Linear(8, 4), data, batch_size=16, seed=4, epochs=3, out=tmp_path, callbacks=[Drift()]
-    )
+    other = Trainer(torch.nn.Linear(8, 4), data, batch_size=16, seed=4, epochs=3, out=tmp_path, callbacks=[Drift()])
     with pytest.raises(RunError, match="does not fit this model"):
         other.load_checkpoint()
     path = tmp_path / "checkpoint.safetensors"
@@ -226,9 +222,7 @@ def test_a_folder_that_cannot_be_written(data: Small, tmp_path: Path) -> None:
         make_trainer(data, tmp_path / "file").run(stop=8)
 
 
-def test_shapes_that_changed_are_restored_by_the_callback_that_changed_them(
-    data: Small, tmp_path: Path
-) -> None:
+def test_shapes_that_changed_are_restored_by_the_callback_that_changed_them(data: Small, tmp_path: Path) -> None:
     class Narrow(Drift):
         def cut(self, trainer: Trainer) -> None:
             layer = trainer.model[4]  # type: ignore[index]

@@ -48,9 +48,7 @@ def test_it_does_what_a_plain_loop_does(data: Small) -> None:
 
 
 def test_it_learns(data: Small) -> None:
-    trainer = train(
-        data, make_model(0.0), epochs=30, optimizer=lambda m: torch.optim.Adam(m.parameters(), 1e-2)
-    )
+    trainer = train(data, make_model(0.0), epochs=30, optimizer=lambda m: torch.optim.Adam(m.parameters(), 1e-2))
     assert trainer.history[-1]["accuracy"] > 0.85 > trainer.history[0]["accuracy"]
 
 
@@ -175,17 +173,13 @@ def test_divergence_stops_names_the_step_and_keeps_the_last_good_checkpoint(
         train(data, callbacks=[Poison(at, value)], out=tmp_path, checkpoint_every=3, log_every=50)
     last = at - at % 3
     assert f"step {last}" in str(caught.value) and str(tmp_path) in str(caught.value)
-    trainer = Trainer(
-        make_model(), data, batch_size=16, seed=0, epochs=3, callbacks=[Poison(99)], out=tmp_path
-    )
+    trainer = Trainer(make_model(), data, batch_size=16, seed=0, epochs=3, callbacks=[Poison(99)], out=tmp_path)
     assert trainer.load_checkpoint()["step"] == last
     trainer.run()  # and it can be continued from there
     assert math.isfinite(trainer.history[-1]["loss"])
 
 
-def test_a_bad_loss_that_leaves_the_weights_finite_is_not_checkpointed_either(
-    data: Small, tmp_path: Any
-) -> None:
+def test_a_bad_loss_that_leaves_the_weights_finite_is_not_checkpointed_either(data: Small, tmp_path: Any) -> None:
     class BadLoss(Callback):
         def before_step(self, trainer: Trainer) -> None:
             if trainer.step == 17:

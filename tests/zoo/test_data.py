@@ -101,10 +101,7 @@ def make_split(count: int = 23, augment: str = "none") -> TensorSplit:
 
 def test_an_epoch_serves_every_example_once_in_an_order_of_its_own() -> None:
     split = make_split()
-    orders = [
-        torch.cat([y for _, y in split.batches(5, epoch=e, seed=s)])
-        for e, s in ((0, 0), (1, 0), (0, 1), (0, 0))
-    ]
+    orders = [torch.cat([y for _, y in split.batches(5, epoch=e, seed=s)]) for e, s in ((0, 0), (1, 0), (0, 1), (0, 0))]
     assert all(torch.equal(o.sort().values, torch.arange(23)) for o in orders)
     assert torch.equal(orders[0], orders[3])
     assert not torch.equal(orders[0], orders[1]) and not torch.equal(orders[0], orders[2])
@@ -283,9 +280,7 @@ def test_decoded_images_are_kept_and_a_damaged_cache_is_not_believed(tmp_path: P
     assert load_data(f"cifar10:{tmp_path}/a").hash == digest
 
 
-def test_a_cache_that_cannot_be_written_costs_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_that_cannot_be_written_costs_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_parquet(tmp_path / "a")
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
@@ -365,9 +360,7 @@ def test_a_folder_without_the_files_shows_the_layout(tmp_path: Path) -> None:
             load_data(f"{source}:{tmp_path}")
 
 
-@pytest.mark.parametrize(
-    "options", [{"validation": 0.0}, {"validation": 1.5}, {"limit": 1}, {"augment": "spin"}]
-)
+@pytest.mark.parametrize("options", [{"validation": 0.0}, {"validation": 1.5}, {"limit": 1}, {"augment": "spin"}])
 def test_bad_options(options: dict) -> None:
     with pytest.raises(DataError, match=next(iter(options))):
         load_data("digits", **options)

@@ -90,9 +90,7 @@ def test_a_dict_of_tensor_datasets(module: Path) -> None:
     assert isinstance(data.train, TensorSplit)  # no loader in the way
     labels = torch.cat([y for _, y in data.validation.batches(4, epoch=None)])
     assert sorted(torch.bincount(labels).tolist()) == [2, 2, 3, 3]  # stratified
-    parts = {
-        tuple(x.tolist()) for s in (data.train, data.validation) for b, _ in s.batches(4, epoch=0) for x in b
-    }
+    parts = {tuple(x.tolist()) for s in (data.train, data.validation) for b, _ in s.batches(4, epoch=0) for x in b}
     assert len(parts) == 40
 
 
