@@ -2,9 +2,9 @@
 
     python -m benchmarks.cifar_resnet20 --data cifar10:DIR [--macs 0.4] [--epochs 8] [--limit 10000] [--seeds 2]
 
-Equal total optimizer steps, batch, precision and data order for every method. Accuracy is that of the smaller network after
-recovery. Finished experiments are kept under runs/benchmarks and not run again. A short schedule on part of the data, made
-for a CPU: on a GPU pass --epochs 160 --limit 0.
+Equal total optimizer steps, batch, precision and data order for every method. Accuracy is that of the smaller network
+after recovery. Finished experiments are kept under runs/benchmarks and not run again. A short schedule on part of
+the data, made for a CPU: on a GPU pass --epochs 160 --limit 0.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def main() -> None:
             print(line("same shape from scratch", run_cells(cells, KINDS, cache, jobs=arguments.jobs)), flush=True)
     images = arguments.limit or "all"
     print(
-        f"{arguments.epochs} epochs on {images} training images (JPEG copies), {arguments.precision}, seeds 0–{arguments.seeds - 1}"
+        f"{arguments.epochs} epochs on {images} training images (JPEG copies), {arguments.precision}, "
+        f"seeds 0–{arguments.seeds - 1}"
     )
 
 

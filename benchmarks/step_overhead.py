@@ -2,8 +2,8 @@
 
     python -m benchmarks.step_overhead [--threads 1] [--pairs 40] [--only mlp-128]
 
-Two copies of the network are trained on the same random batches, a few steps of one, then of the other, over and over; the
-ratio is taken pair by pair. The market is open, so the price is solved for at every step.
+Two copies of the network are trained on the same random batches, a few steps of one, then of the other, over and over;
+the ratio is taken pair by pair. The market is open, so the price is solved for at every step.
 """
 
 from __future__ import annotations

@@ -102,7 +102,8 @@ def benchmark(found: Mapping[str, Any]) -> None:
     console.print(table)
     low, high = found["speedup_quartiles"]
     console.print(
-        f"{found['speedup']:.2f}× faster (pair by pair, quartiles {low:.2f}–{high:.2f}); MACs {found['macs_ratio']:.2f}× fewer"
+        f"{found['speedup']:.2f}× faster (pair by pair, quartiles {low:.2f}–{high:.2f}); "
+        f"MACs {found['macs_ratio']:.2f}× fewer"
     )
 
 

@@ -157,9 +157,10 @@ class Participating(Optimizer):
                 loss = closure()
             with torch.no_grad():
                 grads = self._gradients()
-                if not first:
-                    first.append((self._slope(grads), [g.clone() for g in grads]))
+                slope = self._slope(grads)
                 self._to_raw(grads)
+                if not first:
+                    first.append((slope, [g.clone() for g in grads]))
             return loss
 
         self._swap()

@@ -40,7 +40,8 @@ def bench_run(run: str | Path, *, threads: int = 1, batch: int = 1, onnx: bool =
     """Time dense against pruned, interleaved pairs, on random inputs of the run's shape.
 
     Returns:
-        a dict with ``dense``, ``pruned`` (median_ms, q25_ms, q75_ms), ``speedup`` with quartiles, threads, batch, engine.
+        a dict with ``dense``, ``pruned`` (median_ms, q25_ms, q75_ms), ``speedup`` with quartiles, threads, batch,
+        engine.
     """
     record, networks, shape = _networks(Path(run))
     inputs = (torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0)),)

@@ -17,7 +17,8 @@ def write_reproduction(result: Mapping[str, Any], folder: str | Path) -> list[Pa
     """Write ``NAME.md`` and ``NAME.html`` into ``folder``.
 
     Args:
-        result: a reproduction page as a dict: name, title, protocol, sections (title, columns, rows, note), provenance, quick.
+        result: a reproduction page as a dict: name, title, protocol, sections (title, columns, rows, note), provenance,
+            quick.
     Returns:
         the two paths.
     """

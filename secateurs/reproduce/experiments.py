@@ -95,7 +95,7 @@ def run_scratch(
     mixed_precision: str = "no",
     options: Mapping[str, Any] | None = None,
 ) -> Result:
-    """A network of the same shape from scratch, for the same number of steps, on a cosine schedule peaking at ``lr``."""
+    """A network of the same shape from scratch, for the same steps, on a cosine schedule peaking at ``lr``."""
     loaded, net = setup(data, model, seed + 1000, limit)
     net = narrow(net, loaded, widths)
     given = TrainOptions(**{**(options or {}), "lr": lr})

@@ -268,3 +268,26 @@ def test_certificate_of_the_market_against_brute_force() -> None:
     assert certificate.dominated_and_removed == int(((b < paid) & ~_chosen).sum())
     assert certificate.undominated_and_kept == int(((b >= paid) & _chosen).sum())
     assert str(certificate.dominated_and_removed) in certificate.sentence
+
+
+def test_two_budgets_that_bind_together() -> None:
+    """A wide input makes the first layer dear in MACs; groups are scarce too. Neither price alone would do."""
+    found = find(mlp(widths=(30, 12, 9, 3)), batch((30,))[0])
+    both = 0
+    for seed in range(20):
+        market = Market(
+            Budget(groups=0.55, macs=0.45), MarketSettings(warmup=0, horizon=20, rate=0.3, damping=0.0, proportion=0.0)
+        )
+        state = market.init(found)
+        g = torch.Generator().manual_seed(seed)
+        s = torch.ones(21, dtype=torch.float64)
+        for step in range(25):
+            slope = torch.randn(21, generator=g, dtype=torch.float64) - torch.tensor([0.9] * 12 + [0.0] * 9)
+            s = market.step(found, state, _pulse(found, step, s, slope))
+            for name in ("groups", "macs"):
+                gap = (state[f"demand.{name}"] - state[f"path.{name}"]) / market.dense[name]
+                assert gap <= 2e-6, (seed, step, name)
+                if state[f"price.{name}"] > 1e-6:
+                    assert gap >= -5e-4, (seed, step, name, gap)  # slack budgets have no price
+            both += min(state["price.groups"], state["price.macs"]) > 1e-6
+    assert both >= 10

@@ -179,14 +179,15 @@ def test_the_step_is_the_designs(name: str, updates: Any, gauge: Any, prices: Ut
     assert 0 < float(optimizer.s.min()) < 0.99  # it did move
 
 
+@pytest.mark.parametrize("updates", ["simultaneous", "alternating"])
 @pytest.mark.parametrize("search", [None, "strong_wolfe"])
-def test_lbfgs_sees_theta_and_its_closure_the_effective_weights(search: str | None) -> None:
+def test_lbfgs_sees_theta_and_its_closure_the_effective_weights(search: str | None, updates: Any) -> None:
     def make(params: Any) -> torch.optim.Optimizer:
         params = [p for g in params for p in g["params"]] if isinstance(params, list) else params
         return torch.optim.LBFGS(params, 0.3, max_iter=4, line_search_fn=search)
 
     model, (x, y) = mlp(), batch((6,))
-    hand, optimizer = ByHand(make, "norm", "simultaneous"), game(model, x, make)
+    hand, optimizer = ByHand(make, "norm", updates), game(model, x, make, updates=updates)
     for _ in range(4):
 
         def closure() -> Tensor:

@@ -9,6 +9,7 @@ import ctypes
 import multiprocessing
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def main(
 
     from secateurs.cli import main as run
     from secateurs.recipes import flagship
+    from secateurs.recipes import run as run_module
     from secateurs.training import Trainer, trainer
 
     torch.set_num_threads(1)
@@ -71,6 +73,9 @@ def main(
         _obey_permissions()
     if place is not None:
         _watch(flagship, log + ".s")
+        if place["RANK"] != "0":  # late, so that a folder which it opened itself would be occupied by then
+            open_ = run_module.open_folder
+            run_module.open_folder = lambda *a, **k: (time.sleep(1), open_(*a, **k))[1]
     sys.argv = ["secateurs", *argv]
     run()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -319,6 +321,35 @@ def test_ctrl_c_between_trainings_leaves_a_resumable_run(
     resumed = prune(given, out, resume=True, progress=False)
     whole = prune(given, tmp_path / "whole", progress=False)
     assert resumed.pruned.loss == whole.pruned.loss and resumed.history == whole.history
+
+
+@pytest.mark.parametrize("method", ["magnitude", "equilibrium"])
+def test_single_weights_resume_in_recovery_and_are_never_compacted(
+    method: str, tmp_path: Path, model_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from secateurs.recipes import flagship
+    from secateurs.training import trainer as trainer_module
+
+    monkeypatch.setattr(flagship, "PATIENCE", 1)
+    monkeypatch.setattr(flagship, "LOOK_EVERY", 2)
+    given = small(model_file, method=method, granularity="weight", budget={"groups": 0.2}, epochs=3, reference="none")
+    whole = prune(given, tmp_path / "whole", progress=False)
+    update = trainer_module.update
+
+    def stopping(self: Any, *args: Any) -> None:
+        if self.step == self.total_steps - 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        update(self, *args)
+
+    with monkeypatch.context() as patch, pytest.raises(RunInterrupted, match="--resume"):
+        patch.setattr(trainer_module, "update", stopping)
+        prune(given, tmp_path / "run", progress=False)
+    resumed = prune(given, tmp_path / "run", resume=True, progress=False)
+    assert resumed.pruned.loss == whole.pruned.loss and resumed.history == whole.history
+    ours, theirs = (load(tmp_path / n / "artifact").state_dict() for n in ("run", "whole"))
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+    zeros = sum(int((ours[k] == 0).sum()) for k in ("one.weight", "two.weight"))
+    assert zeros >= 0.8 * whole.groups_total
 
 
 def test_minimum_widths_and_distillation_and_head_granularity(tmp_path: Path) -> None:
