@@ -175,7 +175,7 @@ class Gates:
         sums = grads[0].new_zeros(self.count + 1)
         extended = self.extend(s)
         for i, (grad, t) in enumerate(zip(grads, theta)):
-            if i not in self._alone:
+            if i not in self._alone or not _plain(grad, t):
                 block = self._blocks[i]
                 block.reduce_into(sums, grad, t, extended)
                 grad.mul_(block.product(extended))
@@ -194,10 +194,11 @@ class Gates:
             self.scaled(theta, s, out=out)
             return
         sums = theta[0].new_zeros(self.count + 1)
-        for i, block in enumerate(self._blocks):
-            if i not in self._alone:
-                block.sq_norm_into(sums, theta[i])
-        for i in self._alone:
+        alone = [i for i in self._alone if _plain(theta[i], out[i])]
+        rest = [i for i in range(len(self._blocks)) if i not in alone]
+        for i in rest:
+            self._blocks[i].sq_norm_into(sums, theta[i])
+        for i in alone:
             for rows, span in self._pieces(i):
                 part = theta[i][rows].flatten(1)
                 sums[span].add_(torch.linalg.vector_norm(part, dim=1).square_())
@@ -205,7 +206,6 @@ class Gates:
                 part.mul_((radius[span] / norm).clamp_max_(1.0)[:, None])
                 torch.mul(part, s[span, None], out=out[i][rows].flatten(1))
         shrinkage = (radius / sums[: self.count].sqrt_().clamp_min_(1e-30)).clamp_max_(1.0)
-        rest = [i for i in range(len(self._blocks)) if i not in self._alone]
         both = self.extend(shrinkage), self.extend(s)
         for i in rest:
             theta[i].mul_(self._blocks[i].product(both[0]))
@@ -280,6 +280,11 @@ def _consecutive(owner: Tensor) -> slice | None:
     start = int(flat[0])
     same = bool((flat == torch.arange(start, start + flat.numel(), device=flat.device)).all())
     return slice(start, start + flat.numel()) if same else None
+
+
+def _plain(*tensors: Tensor) -> bool:
+    """Whether rows can be flattened in place. Channels-last weights and gradients cannot."""
+    return all(t.is_contiguous() for t in tensors)
 
 
 def _axis_dot(left: Tensor, right: Tensor, axis: int | None) -> Tensor:

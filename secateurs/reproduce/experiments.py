@@ -14,7 +14,7 @@ from ..partition import players
 from ..recipes import TrainOptions, find_method, read_options
 from ..spec import Budget
 from ..structure import shrink
-from ..training import Trainer, evaluate
+from ..training import Trainer, cross_entropy, evaluate
 from ..zoo import Data, build_model, load_data
 from .cells import Result
 
@@ -77,6 +77,7 @@ def run_method(
         optimizer=run.optimizer,
         callbacks=[run],
         lr=run.rate,
+        loss=cross_entropy(given.label_smoothing),
     )
     trainer.run()
     return {"widths": [row.kept for row in run.layer_rows()], **measured(net, loaded, trainer)}

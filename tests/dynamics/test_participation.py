@@ -597,3 +597,28 @@ def test_state_of_the_market_is_explicit() -> None:
         step(a, one, x, y)
         step(b, two, x, y)
     assert isinstance(a.dynamics, Market) and torch.equal(a.s, b.s)
+
+
+def test_memory_format_changes_nothing() -> None:
+    """Channels-last weights and gradients are strided: pieces of them cannot be flattened in place."""
+
+    def run(last: bool) -> tuple[nn.Module, Participating]:
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 5, 3), nn.ReLU(), nn.AvgPool2d(4), nn.Flatten(), nn.Linear(5, 3)
+        ).double()
+        x, y = batch((3, 8, 8))
+        if last:
+            model, x = model.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+        optimizer = Equilibrium(
+            find(model, x), Budget(groups=0.5), market=MarketSettings(warmup=1, horizon=10, rate=0.1)
+        ).wrap(torch.optim.SGD(model.parameters(), 0.5, momentum=0.9))
+        for _ in range(12):
+            step(optimizer, model, x, y)
+        return model, optimizer
+
+    (plain, a), (last, b) = run(False), run(True)
+    assert last[2].weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(b.s, a.s, rtol=0, atol=1e-7)
+    torch.testing.assert_close(list(last.parameters()), list(plain.parameters()), rtol=0, atol=1e-7, check_stride=False)
+    assert 0.0 < float(a.s.min()) < 1.0 or int((a.s == 0).sum()) > 0
