@@ -268,7 +268,8 @@ def _published_section(settings: Sequence[dict[str, Any]], results: Sequence[Seq
         )
     columns = ["method", "kept", "hidden neurons", "error %", ""]
     note = (
-        "784-500-300; recovery at 2e-3. The published methods also prune inputs, and some report the best test error during training; "
+        "784-500-300; recovery at 2e-3. The published methods also prune inputs, and some report the best "
+        "test error during training; "
         "ours keeps all inputs and reads the test set once, so hidden neurons are compared, not parameters."
     )
     return Section("Published neuron-level results", columns, rows, note)
