@@ -21,8 +21,14 @@ from secateurs.reproduce.experiments import run_method, run_scratch
 
 MODEL = "zoo:resnet20"
 KINDS = {"method": run_method, "scratch": run_scratch}
+CACHE = Path("runs/benchmarks/cifar_resnet20")
 OPTIONS = {"equilibrium": {"market": 0.4, "proportion": 0.0, "travel": 30.0}}
 METHODS = ("equilibrium", "taylor", "magnitude", "random")
+
+
+def settings(data: str, epochs: int, limit: int | None, precision: str) -> dict[str, Any]:
+    """What every experiment here has in common."""
+    return {"data": data, "model": MODEL, "epochs": epochs, "limit": limit, "mixed_precision": precision}
 
 
 def line(name: str, results: list[dict[str, Any]]) -> str:
@@ -46,14 +52,8 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join(METHODS))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    common = {
-        "data": arguments.data,
-        "model": MODEL,
-        "epochs": arguments.epochs,
-        "limit": arguments.limit or None,
-        "mixed_precision": arguments.precision,
-    }
-    cache, found = Path("runs/benchmarks/cifar_resnet20"), {}
+    common = settings(arguments.data, arguments.epochs, arguments.limit or None, arguments.precision)
+    cache, found = CACHE, {}
     for name in arguments.methods.split(","):
         cells = [
             Cell(

@@ -73,7 +73,7 @@ def inspection(found: Mapping[str, Any]) -> None:
             _number(row["players"]),
             _number(row["params_each"]),
             _number(row["macs_each"]),
-            escape(", ".join(row["tied_to"])),
+            escape(_modules(row["tied_to"])),
         )
     console.print(table)
     if found["frozen"]:
@@ -87,6 +87,18 @@ def inspection(found: Mapping[str, Any]) -> None:
         f"{total['groups']:,.0f} players; {total['params']:,.0f} parameters, {total['macs']:,.0f} MACs; "
         f"smallest reachable: {total['least_params']:,.0f} parameters, {total['least_macs']:,.0f} MACs"
     )
+
+
+def _modules(places: Sequence[str], most: int = 6) -> str:
+    """Places that are cut together, by module: the first few, and how many more."""
+    names: dict[str, None] = {}
+    for place in places:
+        tensor, _, side = place.partition("[")
+        module = tensor.rpartition(".")[0] or tensor
+        names[f"{module} (inputs)" if side.startswith("in") else module] = None
+    shown = list(names)[:most]
+    rest = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more (--json names all)" if rest else "")
 
 
 def benchmark(found: Mapping[str, Any]) -> None:

@@ -76,7 +76,7 @@ class _Block:
             if span is not None:
                 sums[span].add_(row)
             else:
-                sums.index_add_(0, self.owners[k].flatten(), row.flatten())
+                sums.index_add_(0, self.owners[k].flatten(), row.flatten().to(sums.dtype))
 
     def sq_norm_into(self, sums: Tensor, t: Tensor) -> None:
         """sums[g] += ‖t_g‖²."""
@@ -89,7 +89,7 @@ class _Block:
             if span is not None:
                 sums[span].add_(row)
             else:
-                sums.index_add_(0, self.owners[k].flatten(), row.flatten())
+                sums.index_add_(0, self.owners[k].flatten(), row.flatten().to(sums.dtype))
 
 
 class Gates:
@@ -139,6 +139,14 @@ class Gates:
             and bool((taken[self._blocks[i].slices[0]] == 1).all())
         }
 
+    def _zeros(self) -> Tensor:
+        """Where sums are gathered, with a last place for nobody: float32 at least, whatever the weights are kept in."""
+        first = self.parameters[0]
+        dtype = torch.float32
+        for parameter in self.parameters:
+            dtype = torch.promote_types(dtype, parameter.dtype)
+        return first.new_zeros(self.count + 1, dtype=dtype)
+
     def extend(self, s: PerPlayer) -> Tensor:
         """Player values with a final 1 for whatever nobody owns."""
         return torch.cat([s, s.new_ones(1)])
@@ -153,11 +161,11 @@ class Gates:
         Returns:
             ``(players,)`` sums.
         """
-        sums = left[0].new_zeros(self.count + 1)
+        sums = self._zeros()
         v = self._vectors
         if v:
             products = torch.cat(list(left[:v])).mul_(torch.cat(list(right[:v])))
-            sums.index_add_(0, self._bank, products)
+            sums.index_add_(0, self._bank, products.to(sums.dtype))
         extended = self.extend(s) if s is not None else None
         for block, a, b in zip(self._blocks, left[v:], right[v:]):
             block.reduce_into(sums, a, b, extended)
@@ -172,7 +180,7 @@ class Gates:
             sums = self.dot(grads, theta, s)
             self.scaled(grads, s, out=grads)
             return sums
-        sums = grads[0].new_zeros(self.count + 1)
+        sums = self._zeros()
         extended = self.extend(s)
         for i, (grad, t) in enumerate(zip(grads, theta)):
             if i not in self._alone or not _plain(grad, t):
@@ -193,7 +201,7 @@ class Gates:
             self.scaled(theta, shrinkage, out=theta)
             self.scaled(theta, s, out=out)
             return
-        sums = theta[0].new_zeros(self.count + 1)
+        sums = self._zeros()
         alone = [i for i in self._alone if _plain(theta[i], out[i])]
         rest = [i for i in range(len(self._blocks)) if i not in alone]
         for i in rest:
@@ -235,9 +243,9 @@ class Gates:
     def sq_norm(self, theta: Sequence[Tensor]) -> PerPlayer:
         """‖θ_g‖² for every player: :meth:`dot` with itself, in one pass over the large slices."""
         v = self._vectors
-        sums = theta[0].new_zeros(self.count + 1)
+        sums = self._zeros()
         if v:
-            sums.index_add_(0, self._bank, torch.cat(list(theta[:v])).square_())
+            sums.index_add_(0, self._bank, torch.cat(list(theta[:v])).square_().to(sums.dtype))
         for block, t in zip(self._blocks, theta[v:]):
             block.sq_norm_into(sums, t)
         return sums[: self.count]
@@ -266,7 +274,7 @@ class Gates:
         """
         sums = s.new_zeros(self.count)
         for players, rows in self.stacked(theta):
-            own = s[players]
+            own, rows = s[players], rows.to(s.dtype)
             pooled = own @ rows
             sums.index_add_(0, players, rows @ pooled - own * rows.square().sum(1))
         return sums

@@ -89,9 +89,9 @@ class Equilibrium:
 
 def _within_budget(market: Market, players: Players, state: dict, s: Participation) -> Mask:
     """The exact cut: by participation, ties by benefit, down to every target."""
-    benefit = state["benefit"]
+    benefit = state["benefit"].detach().cpu().double()
     spread = (benefit.max() - benefit.min()).clamp_min(1e-12)
-    priority = s.double() + 1e-6 * ((benefit - benefit.min()) / spread).double()
+    priority = s.detach().cpu().double() + 1e-6 * (benefit - benefit.min()) / spread
     return fit_budget(players, priority, market.targets)
 
 

@@ -31,6 +31,7 @@ class EquilibriumOptions(TrainOptions):
         warmup: plain training before the market opens.
         market: where the path reaches the budget and the cut is made.
         travel, rent, knee, damping, power, proportion: see :class:`secateurs.dynamics.MarketSettings`.
+        settle: share of the market's time that it stays at the budget before the cut, for decisions to become binary.
         compact: cut idle players out of the live network during training.
         prices: 'market' (the budget decides) or 'fixed' (the paper's game; β, γ, η as given, threshold ε).
     """
@@ -43,6 +44,7 @@ class EquilibriumOptions(TrainOptions):
     damping: float = Field(default=0.9, ge=0, lt=1)
     power: float = Field(default=3.0, gt=0)
     proportion: float = Field(default=1.0, ge=0, le=2)
+    settle: float = Field(default=0.0, ge=0, lt=1)
     compact: bool = True
 
 
@@ -62,7 +64,7 @@ class EquilibriumRun(Pruning):
         self.warmup_step = min(round(options.warmup * total), self.cut_step - 1)
         settings = MarketSettings(
             warmup=self.warmup_step,
-            horizon=max(1, self.cut_step - self.warmup_step),
+            horizon=max(1, round((self.cut_step - self.warmup_step) * (1 - options.settle))),
             **{k: getattr(options, k) for k in ("travel", "rent", "knee", "damping", "power", "proportion")},
         )
         self.equilibrium = Equilibrium(players, budget, market=settings)

@@ -622,3 +622,32 @@ def test_memory_format_changes_nothing() -> None:
     torch.testing.assert_close(b.s, a.s, rtol=0, atol=1e-7)
     torch.testing.assert_close(list(last.parameters()), list(plain.parameters()), rtol=0, atol=1e-7, check_stride=False)
     assert 0.0 < float(a.s.min()) < 1.0 or int((a.s == 0).sum()) > 0
+
+
+@pytest.mark.parametrize("kind", ["bf16", "mixed"])
+@pytest.mark.parametrize("deep", [False, True])
+def test_weights_in_low_precision(kind: str, deep: bool) -> None:
+    """Sums and participation are float32 at least, beside bfloat16 weights, or some of each."""
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for k in range(10 if deep else 2):
+        layers += [nn.Linear(6, 6), nn.ReLU()] if k else [nn.Linear(6, 6), nn.LayerNorm(6), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.Linear(6, 3))
+    for module in model[:-1] if kind == "mixed" else model:
+        module.to(torch.bfloat16)
+    if kind == "mixed":
+
+        class Up(nn.Module):
+            def forward(self, x: Tensor) -> Tensor:
+                return x.float()
+
+        model = nn.Sequential(*model[:-1], Up(), nn.Linear(6, 6), nn.ReLU(), model[-1])
+    x = torch.randn(8, 6, dtype=torch.bfloat16)
+    for dynamics in (Market(Budget(groups=0.7), MarketSettings(warmup=1, horizon=5)), FixedPrices(PRICES, RATE)):
+        optimizer = Participating(torch.optim.Adam(model.parameters(), 1e-2), find(model, x), dynamics)
+        for _ in range(4):
+            optimizer.zero_grad()
+            model(x).float().square().sum().backward()
+            optimizer.step()
+        assert optimizer.s.dtype == torch.float32 and bool(optimizer.s.isfinite().all())
+        assert float(optimizer.s.min()) < 1
