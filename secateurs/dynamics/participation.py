@@ -14,10 +14,9 @@ No weight decay acts on gate slices: it would be a second, unpriced cost.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -28,7 +27,8 @@ from ..errors import RunError, StructureError
 from ..partition import Players
 from ..shapes import Mask, Participation, PerPlayer
 from ..structure import Surgery, remap_optimizer, shrink
-from .base import Arithmetic, Dynamics, Pulse, Select, participants
+from .base import Dynamics, Pulse, Select, participants
+from .effective import EffectiveWeights
 
 Gauge = Literal["norm", "none"]
 Updates = Literal["simultaneous", "alternating"]
@@ -76,13 +76,15 @@ class Participating(Optimizer):
         self.select = select or participants
         self.surgery: Surgery | None = None
         self.alive = torch.ones(players.count, dtype=torch.bool)
-        self._adopt(players, scale_free)
+        self.players = players
+        self.scale_free = scale_free or [False] * len(players.layers)
+        self.weights = EffectiveWeights(players)
         self.s: Participation = torch.full((players.count,), float(start), dtype=players.dtype, device=players.device)
         self.idle = torch.zeros(players.count, dtype=torch.long, device=players.device)
         self.state_of = dynamics.init(players)
         with torch.no_grad():
-            self._radius = self._initial_norms()
-            self._write()
+            self.radius = self.weights.norms()
+            self.weights.write(self.s)
 
     # -- what torch expects of an optimizer --------------------------------------------------------------
 
@@ -131,13 +133,13 @@ class Participating(Optimizer):
             return self._step_with(closure)
         began = time.perf_counter()
         with torch.no_grad():
-            grads = self._gradients()
-            slope = self.gates.chain(grads, self.raw, self.s).to(self.s.dtype)
+            grads = self.weights.gradients()
+            slope = self.weights.chain(grads, self.s)
             # an optimizer may write into the gradients it is given
             held = [g.clone() for g in grads] if self.updates == "alternating" else grads
-            self._swap()
+            self.weights.swap()
         self.seconds += time.perf_counter() - began
-        with self._no_decay():
+        with self.weights.without_decay(self.inner):
             out = self.inner.step()
         began = time.perf_counter()
         with torch.no_grad():
@@ -151,48 +153,29 @@ class Participating(Optimizer):
 
         def effective() -> Any:
             with torch.no_grad():
-                self._swap()
-                self._write()
+                self.weights.swap()
+                self.weights.write(self.s)
             with torch.enable_grad():
                 loss = closure()
             with torch.no_grad():
-                grads = self._gradients()
-                slope = self._slope(grads)
-                self._to_raw(grads)
+                grads = self.weights.gradients()
+                slope = self.weights.chain(grads, self.s)
+                self.weights.swap()
                 if not first:
                     first.append((slope, [g.clone() for g in grads]))
             return loss
 
-        self._swap()
-        with self._no_decay():
+        self.weights.swap()
+        with self.weights.without_decay(self.inner):
             out = self.inner.step(effective)
         with torch.no_grad():
-            slope, grads = first[0] if first else (torch.zeros_like(self.s), self._gradients())
+            slope, grads = first[0] if first else (torch.zeros_like(self.s), self.weights.gradients())
             self._finish(slope, grads)
         return out
 
-    def _gradients(self) -> list[Tensor]:
-        return [torch.zeros_like(p) if p.grad is None else p.grad for p in self.gates.parameters]
-
-    def _slope(self, grads: list[Tensor]) -> PerPlayer:
-        """∂L/∂s_g = ⟨∂L/∂θ̃_g, θ_g⟩ (times other owners' participation where slices cross)."""
-        return self.gates.dot(grads, self.raw, self.s).to(self.s.dtype)
-
-    def _to_raw(self, grads: list[Tensor]) -> None:
-        self.gates.scaled(grads, self.s, out=grads)
-        self._swap()
-
-    def _swap(self) -> None:
-        """Exchange storage: parameters hold θ where they held θ̃, and back. No copy; the forward always
-        sees the same storage."""
-        for i, parameter in enumerate(self.gates.parameters):
-            held = parameter.data
-            parameter.data = self.raw[i]
-            self.raw[i] = held
-
     def _moved(self, slope: PerPlayer) -> Participation:
         """Where the dynamics take s."""
-        s = self.dynamics.step(self.players, self.state_of, Pulse(self.steps, self.s, slope, self._arithmetic()))
+        s = self.dynamics.step(self.players, self.state_of, Pulse(self.steps, self.s, slope, self.weights.sums(self.s)))
         for layer, free in zip(self.players.layers, self.scale_free):
             if free:
                 span = slice(layer.start, layer.stop)
@@ -202,55 +185,23 @@ class Participating(Optimizer):
 
     def _finish(self, slope: PerPlayer, grads: list[Tensor]) -> None:
         """After the optimizer: gauge, the move of s, and θ̃ = s·θ."""
-        self._swap()
-        held = [p.data for p in self.gates.parameters]
+        weights = self.weights
+        weights.swap()
         alternating = self.updates == "alternating"
         if self.gauge == "norm" and not alternating and not self.dynamics.uses_sums:
             self.s = self._moved(slope)
-            self.gates.settle(self.raw, self._radius, self.s, held)
+            weights.settle(self.radius, self.s)
         else:
             if self.gauge == "norm":
-                self._project_norms()
+                weights.project(self.radius)
             if alternating:
-                # grads were multiplied by s in the chain rule; s·⟨∂L/∂θ̃, θ⟩ divided by s is the slope again
-                new = self.gates.dot(grads, self.raw)
-                slope = torch.where(self.s > 0, new / self.s.clamp_min(1e-12), slope)
+                slope = weights.slope(grads, self.s, slope)
             self.s = self._moved(slope)
-            self._write()
+            weights.write(self.s)
         self.idle = torch.where(self.s > 0, 0, self.idle + 1)
         self.steps += 1
 
-    def _project_norms(self) -> None:
-        norm = self._arithmetic().sq_norm().sqrt_()
-        shrinkage = (self._radius / norm.clamp_min_(1e-30)).clamp_max_(1.0)
-        self.gates.scaled(self.raw, shrinkage, out=self.raw)
-
-    def _write(self) -> None:
-        """θ̃ = s·θ into the model."""
-        self.gates.scaled(self.raw, self.s, out=[p.data for p in self.gates.parameters])
-
-    def _arithmetic(self) -> Arithmetic:
-        return Arithmetic(self.gates, self.raw, self.s)
-
     # -- membership --------------------------------------------------------------------------------------
-
-    def _adopt(self, players: Players, scale_free: list[bool] | None) -> None:
-        self.players = players
-        self.gates = players.gates
-        self.scale_free = scale_free or [False] * len(players.layers)
-        self.raw: list[Tensor] = [p.detach().clone() for p in self.gates.parameters]
-        self._gated = {id(p) for p in self.gates.parameters}
-
-    def _initial_norms(self) -> PerPlayer:
-        """The radius each player may not leave. A slice that starts at zero (a zero-initialised γ, say) gets its
-        layer's largest, or 1: otherwise it could never begin to take part."""
-        norm = self._arithmetic().sq_norm().sqrt_()
-        for layer in self.players.layers:
-            span = slice(layer.start, layer.stop)
-            largest = norm[span].max()
-            fallback = torch.where(largest > 0, largest, torch.ones_like(largest))
-            norm[span] = torch.where(norm[span] > 1e-6 * fallback, norm[span], fallback)
-        return norm
 
     def compact(self, keep: Mask) -> None:
         """Cut players out of the live model, in place, optimizer state included; training goes on.
@@ -264,7 +215,7 @@ class Participating(Optimizer):
         if self.players.granularity == "weight":
             raise StructureError("single weights cannot be cut out of a live network; only groups can")
         with torch.no_grad():
-            self._swap()
+            self.weights.swap()
             try:
                 shrunk = shrink(
                     self.players.model,
@@ -274,15 +225,16 @@ class Participating(Optimizer):
                     inplace=True,
                 )
             except Exception:
-                self._swap()  # nothing was cut: the model holds θ̃ again
+                self.weights.swap()  # nothing was cut: the model holds θ̃ again
                 raise
             remap_optimizer(self.inner, self.players.model, shrunk.surgery)
             self.surgery = shrunk.surgery if self.surgery is None else self.surgery.then(shrunk.surgery)
             self.alive[self.alive.clone()] = keep.cpu()
-            self.s, self._radius, self.idle = self.s[keep], self._radius[keep], self.idle[keep]
+            self.s, self.radius, self.idle = self.s[keep], self.radius[keep], self.idle[keep]
             self.state_of = self.dynamics.restrict(self.state_of, keep)
-            self._adopt(self.players.restrict(keep), self.scale_free)
-            self._write()
+            self.players = self.players.restrict(keep)
+            self.weights = EffectiveWeights(self.players)
+            self.weights.write(self.s)
 
     def idlers(self, patience: int) -> Mask:
         """Players at zero for at least ``patience`` steps that their layer can spare."""
@@ -312,7 +264,9 @@ class Participating(Optimizer):
         if not self.active:
             raise RunError("this network has been harvested in place already; it is the pruned one")
         self.kept = self.select(self.players, self.state_of, self.s)
-        self.certificate = self.dynamics.certify(self.players, self.state_of, self.s, self.kept, self._arithmetic())
+        self.certificate = self.dynamics.certify(
+            self.players, self.state_of, self.s, self.kept, self.weights.sums(self.s)
+        )
         if self.players.granularity == "weight":
             return self._harvest_weights(inplace)
         mask = self.players.atom_mask(self.kept)
@@ -330,8 +284,8 @@ class Participating(Optimizer):
         model = self.players.model if inplace else copy.deepcopy(self.players.model)
         named = dict(model.named_parameters())
         with torch.no_grad():
-            held = [named[n].data for n in self.gates.names]
-            self.gates.scaled(held, self.kept.to(self.s), out=held)
+            held = [named[n].data for n in self.players.gates.names]
+            self.players.gates.scaled(held, self.kept.to(self.s), out=held)
         self.active = self.active and not inplace
         return model
 
@@ -342,8 +296,8 @@ class Participating(Optimizer):
         return {
             "inner": self.inner.state_dict(),
             "s": self.s,
-            "raw": list(self.raw),
-            "radius": self._radius,
+            "raw": list(self.weights.raw),
+            "radius": self.radius,
             "idle": self.idle,
             "alive": self.alive,
             "dynamics": dict(self.state_of),
@@ -360,8 +314,8 @@ class Participating(Optimizer):
         with torch.no_grad():
             self.s = state_dict["s"].to(self.s)
             self.idle = state_dict["idle"].to(self.idle)
-            self._radius = state_dict["radius"].to(self._radius)
-            for mine, saved in zip(self.raw, state_dict["raw"]):
+            self.radius = state_dict["radius"].to(self.radius)
+            for mine, saved in zip(self.weights.raw, state_dict["raw"]):
                 mine.copy_(saved)
             self.state_of = {
                 k: v.to(self.s.device) if isinstance(v, Tensor) else v for k, v in state_dict["dynamics"].items()
@@ -369,33 +323,9 @@ class Participating(Optimizer):
             self.steps, self.seconds = state_dict["steps"], state_dict["seconds"]
             self.active = state_dict["active"]
             if self.active:
-                self._write()
+                self.weights.write(self.s)
 
     def compact_to(self, alive: Mask) -> None:
         """Cut the live model down to the original players in ``alive``."""
         if alive.numel() == self.alive.numel() and not torch.equal(alive, self.alive):
             self.compact(alive[self.alive].to(self.s.device))
-
-    @contextlib.contextmanager
-    def _no_decay(self) -> Iterator[None]:
-        """During the step, gated parameters stand in groups of their own without weight decay."""
-        groups = self.inner.param_groups
-        if not any(g.get("weight_decay") for g in groups):
-            yield
-            return
-        split, copies = [], []
-        for group in groups:
-            gated = [p for p in group["params"] if id(p) in self._gated]
-            if not gated or not group.get("weight_decay"):
-                split.append(group)
-                continue
-            split.append({**group, "params": gated, "weight_decay": 0.0})
-            split.append({**group, "params": [p for p in group["params"] if id(p) not in self._gated]})
-            copies.append((group, split[-1]))
-        self.inner.param_groups = split
-        try:
-            yield
-        finally:
-            self.inner.param_groups = groups
-            for group, copy_ in copies:  # some optimizers count their steps in the group
-                group.update({k: v for k, v in copy_.items() if k != "params"})

@@ -158,17 +158,17 @@ def test_condition_numbers_leave_out_what_is_zero_and_rank_deficiency_is_infinit
     optimizer = Participating(torch.optim.SGD(model.parameters(), 0.1), found, FixedPrices(Utility(), 0.0))
     optimizer.s[1] = 0.0
     with torch.no_grad():
-        optimizer._write()
+        optimizer.weights.write(optimizer.s)
     optimizer.harvest()
     assert optimizer.certificate is not None
     assert optimizer.certificate.condition_numbers["0.weight"] == pytest.approx(1.0)
     assert torch.equal(optimizer.kept, torch.tensor([True, False]))
     with torch.no_grad():
-        optimizer.raw[0].copy_(torch.ones(2, 2)) if optimizer.raw[0].dim() == 2 else optimizer.raw[1].copy_(
-            torch.ones(2, 2)
-        )
+        optimizer.weights.raw[0].copy_(torch.ones(2, 2)) if optimizer.weights.raw[
+            0
+        ].dim() == 2 else optimizer.weights.raw[1].copy_(torch.ones(2, 2))
         optimizer.s.fill_(1.0)
-        optimizer._write()
+        optimizer.weights.write(optimizer.s)
     optimizer.harvest()
     assert optimizer.certificate.condition_numbers["0.weight"] == math.inf
 

@@ -440,7 +440,7 @@ def test_compaction_does_not_disturb_training() -> None:
         optimizer = Participating(OPTIMIZERS["adamw"](model.parameters()), find(model, x), still, gauge="none")
         optimizer.s[::3] = 0
         with torch.no_grad():
-            optimizer._write()
+            optimizer.weights.write(optimizer.s)
         for k in range(8):
             step(optimizer, model, x, y)
             if compact and k == 3:
@@ -480,7 +480,7 @@ def test_participation_zero_is_removal() -> None:
         for layer in optimizer.players.layers:
             optimizer.s[layer.start] = 1.0
         with torch.no_grad():
-            optimizer._write()
+            optimizer.weights.write(optimizer.s)
         gated = copy.deepcopy(model).eval()
         small = optimizer.harvest().eval()
         assert torch.equal(optimizer.kept, optimizer.s == 1)
@@ -523,7 +523,8 @@ def test_parameters_without_gradient_and_groups_added_later() -> None:
         optimizer.step()
     assert len(optimizer.param_groups) == 2 and float(extra.detach().abs().max()) < 1
     torch.testing.assert_close(
-        model[0].weight.detach(), optimizer.s[:5, None] * optimizer.raw[optimizer.gates.names.index("0.weight")]
+        model[0].weight.detach(),
+        optimizer.s[:5, None] * optimizer.weights.raw[optimizer.weights.gates.names.index("0.weight")],
     )
     rows = model[0].weight.detach() / frozen
     torch.testing.assert_close(rows, rows[:, :1].expand_as(rows))  # only scaled: θ itself did not move
@@ -546,10 +547,10 @@ def test_weights_that_start_at_zero_can_begin_to_take_part() -> None:
 def test_norms_stay_within_their_initial_radius() -> None:
     model, (x, y) = mlp(), batch((6,))
     optimizer = game(model, x, lambda p: torch.optim.SGD(p, 5.0))
-    start = optimizer.gates.dot(optimizer.raw, optimizer.raw).sqrt()
+    start = optimizer.weights.gates.dot(optimizer.weights.raw, optimizer.weights.raw).sqrt()
     for _ in range(10):
         step(optimizer, model, x, y)
-        now = optimizer.gates.dot(optimizer.raw, optimizer.raw).sqrt()
+        now = optimizer.weights.gates.dot(optimizer.weights.raw, optimizer.weights.raw).sqrt()
         assert bool((now <= start * (1 + 1e-12)).all())
     assert bool((now > start * (1 - 1e-9)).any())
 
