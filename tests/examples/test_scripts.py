@@ -28,7 +28,7 @@ def test_plain_loop() -> None:
     assert removed > 0.93
     assert abs(gated - removed) < 0.02
     assert pruned <= 0.2 * dense
-    assert "players are where" in found
+    assert "were at rest" in found
 
 
 def test_own_model_and_data(tmp_path: Path) -> None:

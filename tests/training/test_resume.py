@@ -168,14 +168,20 @@ def test_killed_while_writing_leaves_the_previous_file_whole(tmp_path: Path) -> 
     """Each tree is one number, everywhere; a mixture, or a file cut short, would show."""
     checkpoint = Checkpoint(tmp_path)
     seen = set()
+
+    def written() -> int:
+        return checkpoint.path.stat().st_mtime_ns if checkpoint.exists else 0
+
     for attempt in range(6):
         child = os.fork()
         if child == 0:
             for number in range(10**6):
                 save_tree(checkpoint.path, {"format": 1, "step": number, "model": torch.full((400_000,), number)})
-        while not checkpoint.exists:
-            time.sleep(0.001)
-        time.sleep(0.02 + 0.0113 * attempt)
+        for _ in range(2 + attempt):  # as many whole files, however slow the machine; then somewhere within the next
+            before = written()
+            while written() == before:
+                time.sleep(0.0005)
+        time.sleep(0.0013 * attempt)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         tree = checkpoint.read()
