@@ -136,7 +136,7 @@ class Market(Dynamics):
         wide, whatever the architecture was. Multiplied by the number of players that share the layer's sum, they
         say how far a player stands above its layer's average, and layers keep their proportions unless players differ.
         """
-        sizes = np.repeat(players.sizes, players.sizes.astype(int))
+        sizes = players.spread(players.sizes)
         return torch.from_numpy((sizes / sizes.mean()) ** self.settings.proportion)
 
     def step(self, players: Players, state: State, pulse: Pulse) -> Participation:
@@ -164,12 +164,12 @@ class Market(Dynamics):
     def rents(self, players: Players, s: np.ndarray) -> dict[str, np.ndarray]:
         """c_r,g = ∂R_r/∂s_g in units of the dense amount per player; nothing for a layer at its minimum."""
         mass = players.mass(self.rent.amount(s))
-        slope, sizes = self.rent.slope(s), players.sizes.astype(int)
+        slope = self.rent.slope(s)
         out = {}
         for name in self.targets:
             marginal = players.resource(name).marginal(mass) * (self.population / self.dense[name])
             marginal[mass <= players.minimum] = 0.0
-            out[name] = slope * np.repeat(marginal, sizes)
+            out[name] = slope * players.spread(marginal)
         return out
 
     def _cleared(self, players: Players, state: State, s: np.ndarray, wish: np.ndarray) -> np.ndarray:
@@ -267,7 +267,7 @@ class Market(Dynamics):
         paid = np.zeros(players.count)
         for name in self.targets:
             marginal = players.resource(name).marginal(mass) * (self.population / self.dense[name])
-            paid += state[f"price.{name}"] * np.repeat(marginal, players.sizes.astype(int))
+            paid += state[f"price.{name}"] * players.spread(marginal)
         return state["benefit"].clone(), torch.from_numpy(paid)
 
     def certify(self, players: Players, state: State, s: Participation, kept: Mask, sums: Arithmetic) -> Certificate:
@@ -281,4 +281,5 @@ class Market(Dynamics):
 def _host(values: Tensor) -> np.ndarray:
     """Float64 on the host. Players are few beside weights: one small transfer a step, and none of the
     back-and-forth that a search on a device would need."""
-    return values.detach().cpu().double().numpy()
+    held = values.detach().cpu().numpy()
+    return held if held.dtype == np.float64 else held.astype(np.float64)

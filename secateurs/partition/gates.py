@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..shapes import PerPlayer
 
-PIECE = 1 << 16  # elements of a slice handled at a time on a CPU: a quarter megabyte, well within a core's cache
+PIECE = 1 << 18  # elements of a slice handled at a time on a CPU: a megabyte, about a core's cache
 FEW = 8  # one-dimensional parameters below this number are cheaper one by one than laid end to end
 
 

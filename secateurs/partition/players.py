@@ -94,15 +94,23 @@ class Players:
         """What participation is kept in: float64 beside float64 weights, else float32."""
         return torch.promote_types(torch.float32, self.gates.parameters[0].dtype)
 
-    @property
+    @cached_property
     def minimum(self) -> np.ndarray:
         """``(layers,)`` how many players each layer must keep."""
         return np.array([layer.minimum for layer in self.layers], dtype=float)
 
-    @property
+    @cached_property
     def sizes(self) -> np.ndarray:
         """``(layers,)`` how many players each layer has."""
         return np.array([layer.size for layer in self.layers], dtype=float)
+
+    def spread(self, per_layer: np.ndarray) -> np.ndarray:
+        """A value per layer, given to each of its players."""
+        return per_layer[self._layer_index]
+
+    @cached_property
+    def _layer_index(self) -> np.ndarray:
+        return np.repeat(np.arange(len(self.layers)), self.sizes.astype(int))
 
     def mass(self, phi: PerPlayer | np.ndarray) -> np.ndarray:
         """Σ φ over each layer's players, ``(layers,)``: what resources are computed from."""
@@ -183,6 +191,7 @@ class Players:
             self.layers[i] = Layer(
                 layer.name, layer.kind, layer.start, layer.stop, layer.tied_to, min(floor, layer.size)
             )
+        self.__dict__.pop("minimum", None)  # computed from the layers, once
         return self
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -41,12 +42,16 @@ class Resource:
     def marginal(self, mass: np.ndarray) -> np.ndarray:
         """∂R/∂Φ_l, ``(layers,)``: the amount one whole player of each layer costs at these widths."""
         widths = self.constant + self.multiplicity @ mass
-        values = widths[self.factors]
         slope = np.zeros_like(widths)
-        for k in range(values.shape[1]):
-            others = np.delete(values, k, axis=1).prod(1)
-            np.add.at(slope, self.factors[:, k], self.coefficient * others)
+        for factors, others in self._splits:
+            weights = self.coefficient * widths[others].prod(1) if others.size else self.coefficient
+            slope += np.bincount(factors, weights, minlength=len(widths))
         return slope @ self.multiplicity
+
+    @cached_property
+    def _splits(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each position in the terms: the factor there, and all others."""
+        return [(self.factors[:, k], np.delete(self.factors, k, axis=1)) for k in range(self.factors.shape[1])]
 
 
 def compile_resource(
