@@ -211,6 +211,9 @@ def reproduce(
     out: Annotated[Optional[Path], typer.Option(help="Where the pages go (default docs/reproductions).")] = None,  # noqa: UP045
     quick: Annotated[bool, typer.Option("--quick", help="The same code on less, within a minute.")] = False,
     seeds: Annotated[Optional[int], typer.Option(min=1, help="Number of seeds (default 5; 1 when quick).")] = None,  # noqa: UP045
+    printed_seeds: Annotated[
+        int | None, typer.Option(min=1, help="Seeds for the paper's own configurations (default: as --seeds).")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Experiments side by side, one thread each.")] = 1,
     threads: Threads = None,
     json: Json = False,
@@ -224,7 +227,7 @@ def reproduce(
         from ..errors import unknown
 
         raise unknown("reproduction", what, REPRODUCTIONS)
-    result = run(what, data, quick=quick, seeds=seeds, jobs=jobs, progress=not json)
+    result = run(what, data, quick=quick, seeds=seeds, printed_seeds=printed_seeds, jobs=jobs, progress=not json)
     from ..report import write_reproduction
 
     paths = write_reproduction(result, out or Path("docs/reproductions"))

@@ -15,14 +15,29 @@ CACHE = Path("runs/reproductions")
 
 
 def reproduce(
-    what: str, data: str, *, quick: bool = False, seeds: int | None = None, jobs: int = 1, progress: bool = True
+    what: str,
+    data: str,
+    *,
+    quick: bool = False,
+    seeds: int | None = None,
+    printed_seeds: int | None = None,
+    jobs: int = 1,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """Run a reproduction; finished parts are kept under ``runs/reproductions`` and not run again.
 
     Returns:
         the page as a dict, for :func:`secateurs.report.write_reproduction`.
     """
-    page = REPRODUCTIONS[what](data, quick=quick, seeds=seeds, jobs=jobs, progress=progress, cache=CACHE / what)
+    page = REPRODUCTIONS[what](
+        data,
+        quick=quick,
+        seeds=seeds,
+        printed_seeds=printed_seeds,
+        jobs=jobs,
+        progress=progress,
+        cache=CACHE / what,
+    )
     page.provenance = {**versions(), "data": data.partition(":")[0], "processors": str(os.cpu_count())}
     return page.as_dict()
 
