@@ -160,8 +160,8 @@ def _protocol(grid: Grid) -> str:
     sizes = dataset(grid.common["data"], 0, grid.common["limit"]).sizes
     return (
         f"{grid.common['epochs']} epochs, batch 128, Adam 1e-3 unless said otherwise; {sizes['train']:,} training "
-        f"images after a validation split of {sizes['validation']:,}; accuracy on {sizes['test']:,} test images, ± is the "
-        "standard deviation over seeds 0, 1, …, as many as each table says"
+        f"images after a validation split of {sizes['validation']:,}; accuracy on {sizes['test']:,} test images, ± is "
+        "the standard deviation over seeds 0, 1, …, as many as each table says"
     )
 
 
