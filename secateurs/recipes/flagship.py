@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..dynamics import MarketSettings, Participating
+from ..dynamics import Market, MarketSettings, Participating
 from ..dynamics.certificate import sentence
 from ..partition import Players
 from ..spec import Budget
@@ -33,7 +33,6 @@ class EquilibriumOptions(TrainOptions):
         travel, rent, knee, damping, power, proportion: see :class:`secateurs.dynamics.MarketSettings`.
         settle: share of the market's time that it stays at the budget before the cut, for decisions to become binary.
         compact: cut idle players out of the live network during training.
-        prices: 'market' (the budget decides) or 'fixed' (the paper's game; β, γ, η as given, threshold ε).
     """
 
     warmup: float = Field(default=0.1, ge=0, lt=1)
@@ -70,6 +69,12 @@ class EquilibriumRun(Pruning):
         self.equilibrium = Equilibrium(players, budget, market=settings)
         self.game: Participating | None = None
 
+    @property
+    def market(self) -> Market:
+        """The dynamics: a budget was given, so there is a market."""
+        assert isinstance(self.equilibrium.dynamics, Market)
+        return self.equilibrium.dynamics
+
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         self.game = self.equilibrium.wrap(self.options.make(model))
         return self.game
@@ -80,7 +85,7 @@ class EquilibriumRun(Pruning):
     def standing(self) -> tuple[Tensor, dict[str, dict[str, float]]]:
         assert self.game is not None
         market: dict[str, dict[str, float]] = {"price": {}, "demand": {}, "path": {}}
-        state, dense = self.game.state_of, self.equilibrium.dynamics.dense  # type: ignore[attr-defined]
+        state, dense = self.game.state_of, self.market.dense
         for name, amount in dense.items():
             market["price"][name] = state[f"price.{name}"]
             market["demand"][name] = state[f"demand.{name}"] / amount
@@ -106,12 +111,10 @@ class EquilibriumRun(Pruning):
         game = self.game
         assert game is not None
         alive = game.alive.clone()
-        benefit, paid = self.equilibrium.dynamics.utility_of(  # type: ignore[attr-defined]
-            game.players, game.state_of, game.s
-        )
+        benefit, paid = self.market.utility_of(game.players, game.state_of, game.s)
         s = game.s.clone()
         if self.latency is not None:
-            targets, limit = self.equilibrium.dynamics.targets, self.latency  # type: ignore[attr-defined]
+            targets, limit = self.market.targets, self.latency
             targets.update(decided(lambda: tighten(targets, game.harvest, *limit), trainer.accelerator))
         game.harvest(inplace=True)
         kept = torch.zeros(self.count, dtype=torch.bool)
