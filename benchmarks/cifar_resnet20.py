@@ -22,7 +22,6 @@ from secateurs.reproduce.experiments import run_method, run_scratch
 MODEL = "zoo:resnet20"
 KINDS = {"method": run_method, "scratch": run_scratch}
 CACHE = Path("runs/benchmarks/cifar_resnet20")
-OPTIONS = {"equilibrium": {"market": 0.4, "proportion": 0.0, "travel": 30.0}}
 METHODS = ("equilibrium", "taylor", "magnitude", "random")
 
 
@@ -58,7 +57,7 @@ def main() -> None:
         cells = [
             Cell(
                 "method",
-                {**common, "budget": {"macs": arguments.macs}, "name": name, "options": OPTIONS.get(name, {})},
+                {**common, "budget": {"macs": arguments.macs}, "name": name, "options": {}},
                 seed,
             )
             for seed in range(arguments.seeds)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.cifar_resnet20 import CACHE, KINDS, MODEL, OPTIONS, settings
+from benchmarks.cifar_resnet20 import CACHE, KINDS, MODEL, settings
 from secateurs.artifact import export_onnx
 from secateurs.measure import compare_latency, compare_onnx, count_macs
 from secateurs.reproduce.cells import Cell, run_cells
@@ -29,9 +29,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=10000)
     arguments = parser.parse_args()
     common = settings(arguments.data, arguments.epochs, arguments.limit or None, "bf16")
-    cell = Cell(
-        "method", {**common, "budget": {"macs": 0.4}, "name": "equilibrium", "options": OPTIONS["equilibrium"]}, 0
-    )
+    cell = Cell("method", {**common, "budget": {"macs": 0.4}, "name": "equilibrium", "options": {}}, 0)
     found = run_cells([cell], KINDS, CACHE)[0]
     data, dense = setup(arguments.data, MODEL, 0, arguments.limit or None)
     small = narrow(dense, data, found["widths"])

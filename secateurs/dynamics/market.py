@@ -10,8 +10,9 @@ descends from the dense amount to the target as a cubic. Demand R counts a parti
 
     φ(s) = log(1+s/κ)/log(1+1/κ)   (concave rent, κ = 0.1)   or   φ(s) = s   (linear),
 
-and c_r = ∂R_r/∂s is the marginal rent. The concave form makes the last units of participation the dearest, so
-decisions become nearly binary and the cut hurts little; the linear one leaves participations in between.
+and c_r = ∂R_r/∂s, divided by the layer's fair share, is the marginal rent. The concave form makes the last units of
+participation the dearest, so decisions become nearly binary and the cut hurts little; the linear one leaves
+participations in between.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class MarketSettings(Frozen):
         rate: η_s; None chooses ``travel / horizon``.
         travel: how many times a player of average benefit could cross [0, 1] within the horizon.
         power: exponent of the path's descent.
-        proportion: 1 measures a player against its layer's fair share, 0 against all players alike; see
+        proportion: 1 charges a layer's players for their share of their layer, 0 for what they use; see
             :meth:`Market.fair_share`.
     """
 
@@ -118,9 +119,10 @@ class Market(Dynamics):
         players.require_reachable(self.targets, self.budget.given)
         self.population = players.count
         zeros = torch.zeros(players.count, dtype=torch.float64)
-        state: State = {"benefit": zeros, "share": self.fair_share(players), "square": 0.0, "seen": 0}
+        state: State = {"benefit": zeros, "square": 0.0, "seen": 0}
         for name in names:
             state |= {f"price.{name}": 0.0, f"demand.{name}": self.dense[name], f"path.{name}": self.dense[name]}
+            state[f"share.{name}"] = self.fair_share(players, name)
         return state
 
     def path(self, name: str, step: int) -> float:
@@ -128,16 +130,19 @@ class Market(Dynamics):
         left = (1.0 - self.settings.progress(step)) ** self.settings.power
         return self.targets[name] + (self.dense[name] - self.targets[name]) * left
 
-    def fair_share(self, players: Players) -> PerPlayer:
-        """Factor on each player's benefit: (players in its layer / mean over players)^proportion.
+    def fair_share(self, players: Players, name: str) -> PerPlayer:
+        """By what a player's rent is divided: (what its layer uses of the resource / mean over players)^proportion.
 
         In a network that is homogeneous between its layers (ReLU, no biases) Σ_{g∈layer} ∂L/∂log s_g is the same for
-        every layer: it is ⟨∂L/∂f, f⟩ at the output. Compared as they are, benefits therefore make layers equally
-        wide, whatever the architecture was. Multiplied by the number of players that share the layer's sum, they
-        say how far a player stands above its layer's average, and layers keep their proportions unless players differ.
+        every layer: it is ⟨∂L/∂f, f⟩ at the output. At equal rents benefits therefore make layers equally wide,
+        whatever the architecture was. Where the layers' rents add up to the same amount as well, a player stays
+        if it stands above its layer's average, and layers keep their proportions unless players differ. The step
+        then projects onto the budget in the metric Σ_g share_g·(s'_g − s_g)².
         """
-        sizes = players.spread(players.sizes)
-        return torch.from_numpy((sizes / sizes.mean()) ** self.settings.proportion)
+        sizes = players.sizes
+        layers = players.resource(name).marginal(np.asarray(sizes, dtype=float)) * sizes
+        per_player = players.spread(layers)
+        return torch.from_numpy((per_player / per_player.mean()) ** self.settings.proportion)
 
     def step(self, players: Players, state: State, pulse: Pulse) -> Participation:
         self._listen(state, _host(pulse.slope))
@@ -154,26 +159,27 @@ class Market(Dynamics):
     def _listen(self, state: State, slope: np.ndarray) -> None:
         """Damped benefit in units of its running root mean square over all players."""
         damping = self.settings.damping
-        raw = -slope * _host(state["share"])
+        raw = -slope
         state["seen"] += 1
         state["square"] = damping * state["square"] + (1 - damping) * float(raw @ raw) / len(raw)
         unit = math.sqrt(state["square"] / (1 - damping ** state["seen"])) + 1e-30
         benefit = _host(state["benefit"]) * damping + raw * ((1 - damping) / unit)
         state["benefit"] = torch.from_numpy(benefit)
 
-    def rents(self, players: Players, s: np.ndarray) -> dict[str, np.ndarray]:
-        """c_r,g = ∂R_r/∂s_g in units of the dense amount per player; nothing for a layer at its minimum."""
+    def rents(self, players: Players, state: State, s: np.ndarray) -> dict[str, np.ndarray]:
+        """c_r,g: ∂R_r/∂s_g in units of the dense amount per player, over the layer's fair share; nothing for a layer at
+        its minimum."""
         mass = players.mass(self.rent.amount(s))
         slope = self.rent.slope(s)
         out = {}
         for name in self.targets:
             marginal = players.resource(name).marginal(mass) * (self.population / self.dense[name])
             marginal[mass <= players.minimum] = 0.0
-            out[name] = slope * players.spread(marginal)
+            out[name] = slope * players.spread(marginal) / _host(state[f"share.{name}"])
         return out
 
     def _cleared(self, players: Players, state: State, s: np.ndarray, wish: np.ndarray) -> np.ndarray:
-        charges = {name: self.settings.eta * rent for name, rent in self.rents(players, s).items()}
+        charges = {name: self.settings.eta * rent for name, rent in self.rents(players, state, s).items()}
         prices = self._prices(players, state, wish, charges)
         out, demand = self._demand(players, wish, charges, prices)
         if any(demand[n] - state[f"path.{n}"] > 2 * TOLERANCE * self.dense[n] for n in demand):
@@ -260,14 +266,14 @@ class Market(Dynamics):
     def utility_of(self, players: Players, state: State, s: Participation) -> tuple[Tensor, Tensor]:
         """(benefit, price paid at full participation) per player, at the current prices.
 
-        In the market's game a player gains b_g·s and pays Σ_r γ_r·(amount it uses), which is concave in s: its best
-        response is therefore 0 or 1, whichever side of b_g = Σ_r γ_r·r_g it stands on.
+        In the market's game a player gains b_g·s and pays Σ_r γ_r·(amount it uses / share), which is concave in s: its
+        best response is therefore 0 or 1, whichever side of b_g = Σ_r γ_r·r_g it stands on.
         """
         mass = players.mass(self.rent.amount(_host(s)))
         paid = np.zeros(players.count)
         for name in self.targets:
             marginal = players.resource(name).marginal(mass) * (self.population / self.dense[name])
-            paid += state[f"price.{name}"] * players.spread(marginal)
+            paid += state[f"price.{name}"] * players.spread(marginal) / _host(state[f"share.{name}"])
         return state["benefit"].clone(), torch.from_numpy(paid)
 
     def certify(self, players: Players, state: State, s: Participation, kept: Mask, sums: Arithmetic) -> Certificate:

@@ -74,7 +74,7 @@ BUDGETS: list[dict[str, float]] = [
 @pytest.mark.parametrize("rent", ["concave", "linear"])
 @pytest.mark.parametrize("budget", BUDGETS, ids=lambda b: "+".join(b))
 def test_every_step_is_the_projection_onto_every_budget(budget: dict[str, float], rent: Any) -> None:
-    """Clearing, complementary slackness, and s' = clip(s + η(b − Σγc)) with rents recomputed by differences."""
+    """Clearing, complementary slackness, and s' = clip(s + η(b − Σγc/share)) with rents recomputed by differences."""
     found = _players()
     market = Market(Budget(**budget), MarketSettings(warmup=3, horizon=30, rent=rent, rate=0.08))
     state = market.init(found)
@@ -91,7 +91,7 @@ def test_every_step_is_the_projection_onto_every_budget(budget: dict[str, float]
         wish = s + 0.08 * state["benefit"]
         for name in budget:
             dense, price = market.dense[name], state[f"price.{name}"]
-            wish = wish - 0.08 * price * _rent(market, found, s, name, dense)
+            wish = wish - 0.08 * price * _rent(market, found, s, name, dense) / state[f"share.{name}"]
             demand, path = _demand(market, found, new, name), market.path(name, step)
             assert state[f"path.{name}"] == path and price >= 0
             assert demand <= path + 2 * TOLERANCE * dense + 12 * SNAP, (step, name)
@@ -146,14 +146,47 @@ def test_benefits_are_damped_and_without_unit() -> None:
     torch.testing.assert_close(results[0][1]["benefit"], benefit, rtol=1e-9, atol=1e-12)
 
 
-def test_fair_share_weighs_players_by_the_size_of_their_layer() -> None:
+def test_fair_share_is_what_a_layer_uses_over_the_mean() -> None:
     found = _players()
     for proportion in (0.0, 0.5, 1.0):
-        market = Market(Budget(groups=0.4), MarketSettings(proportion=proportion))
-        share = market.init(found)["share"]
+        market = Market(Budget(groups=0.4, macs=0.5), MarketSettings(proportion=proportion))
+        state = market.init(found)
         mean = (12 * 12 + 9 * 9) / 21
+        share = state["share.groups"]
         torch.testing.assert_close(share[0], torch.tensor((12 / mean) ** proportion, dtype=torch.float64))
         torch.testing.assert_close(share[-1], torch.tensor((9 / mean) ** proportion, dtype=torch.float64))
+        full = found.amount("macs")
+        for layer in (0, 1):  # a layer's share of the MACs: what would go if all of it went
+            span = found.layers[layer]
+            keep = torch.ones(21, dtype=torch.bool)
+            keep[span.start : span.stop] = False
+            freed = full - found.amount("macs", keep)
+            ratio = state["share.macs"][span.start] / state["share.macs"][0]
+            first = full - found.amount("macs", torch.arange(21) >= 12)
+            assert float(ratio) == pytest.approx((freed / first) ** proportion)
+
+
+def test_at_full_proportion_layers_pay_the_same_in_sum() -> None:
+    """Every layer's rents add up to the same, for every resource: at equal benefits in sum, all stay or go together."""
+    found = _players()
+    market = Market(Budget(groups=0.4, macs=0.5), MarketSettings(proportion=1.0))
+    state = market.init(found)
+    for rent in market.rents(found, state, np.ones(21)).values():
+        assert rent[:12].sum() == pytest.approx(rent[12:].sum())
+
+
+def test_the_step_projects_onto_the_budget_in_the_metric_of_the_shares() -> None:
+    """Linear rent, players inside (0, 1): KKT of min Σ share·(s' − wish)² subject to Σ s' = path."""
+    found = _players()
+    settings = MarketSettings(warmup=0, horizon=50, rate=0.01, rent="linear", damping=0.0)
+    market = Market(Budget(groups=0.4), settings)
+    state = market.init(found)
+    s = torch.linspace(0.4, 0.6, 21, dtype=torch.float64)
+    after = market.step(found, state, _pulse(found, 49, s, torch.linspace(-1, 1, 21, dtype=torch.float64)))
+    wish = s + 0.01 * state["benefit"]
+    inside = (after > 0) & (after < 1)
+    force = (state["share.groups"] * (wish - after))[inside]
+    assert int(inside.sum()) > 10 and float(force.std()) < 1e-9 * float(force.abs().mean())
 
 
 def test_rent_is_zero_at_zero_one_at_one_and_its_slope_is_its_derivative() -> None:
