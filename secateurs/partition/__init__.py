@@ -1,7 +1,24 @@
-"""Players: groups of parameters that live or die together, the sums over them, and what they cost."""
+"""Players: groups of parameters that live or die together, the sums over them, what they cost and what may go."""
 
+from .find import GRANULARITIES, players
 from .gates import Gate, Gates
-from .players import GRANULARITIES, Layer, Players, players, scale_free_layers
+from .layers import Layer, Limits, Unit
+from .limits import device_multiple, parse_limit
+from .players import Players
 from .resources import Resource
+from .scale_free import scale_free_layers
 
-__all__ = ["GRANULARITIES", "Gate", "Gates", "Layer", "Players", "Resource", "players", "scale_free_layers"]
+__all__ = [
+    "GRANULARITIES",
+    "Gate",
+    "Gates",
+    "Layer",
+    "Limits",
+    "Players",
+    "Resource",
+    "Unit",
+    "device_multiple",
+    "parse_limit",
+    "players",
+    "scale_free_layers",
+]

@@ -15,6 +15,8 @@ from functools import cached_property
 
 import numpy as np
 
+from ..errors import BudgetError
+
 
 @dataclass(frozen=True, eq=False)
 class Resource:
@@ -98,6 +100,26 @@ def headcount(layers: int) -> Resource:
         np.ones(layers),
         np.arange(layers)[:, None],
     )
+
+
+def per_weight(name: str, each_bytes: Sequence[int], sizes: np.ndarray, total: float) -> Resource:
+    """Single weights: each costs one parameter or its bytes. They free no MACs, since a dense kernel multiplies zeros
+    too.
+
+    Args:
+        each_bytes: bytes of a number, by layer. sizes: ``(layers,)``. total: what the whole network uses.
+    Raises:
+        BudgetError: MACs were asked for.
+    """
+    if name == "macs":
+        raise BudgetError(
+            "granularity 'weight' frees no MACs, since zeros are multiplied like any number; "
+            "ask for params=, bytes= or groups=, or prune channels"
+        )
+    cost = np.array(each_bytes if name == "bytes" else [1] * len(sizes), dtype=float)
+    base = headcount(len(sizes))
+    coefficient, factors = np.append(cost, total - float(cost @ sizes)), np.arange(len(sizes) + 1)[:, None]
+    return Resource(name, base.constant, base.multiplicity, coefficient, factors)
 
 
 def split_by_multiplicity(
