@@ -1,13 +1,15 @@
 """Records in, one self-contained HTML page out. Nothing here imports torch or touches the network.
 
-``render`` and ``write`` make the page of one run; ``picture`` draws a small static SVG of it. Other pages
-(comparisons, reproductions) are built from the same parts: :mod:`.page` (shell, sections, figures on the
-page), :mod:`.tables`, :mod:`.figures` and :mod:`.formats`.
+``render`` and ``write`` make the page of one run; ``picture`` draws a small static SVG of it;
+``write_inspection`` draws a network and what is tied in it. Other pages (comparisons, reproductions) are built from
+the same parts: :mod:`.page` (shell, sections, figures on the page), :mod:`.tables`, :mod:`.figures` and
+:mod:`.formats`.
 """
 
 from .document import REPORT_FILE, render, write
 from .headline import headline
+from .inspection import write_inspection
 from .reproduction import write_reproduction
 from .svg import picture
 
-__all__ = ["REPORT_FILE", "headline", "picture", "render", "write", "write_reproduction"]
+__all__ = ["REPORT_FILE", "headline", "picture", "render", "write", "write_inspection", "write_reproduction"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..records import Record
 from ..storage import write_text
-from . import outcome, players, provenance, training
+from . import network, outcome, players, provenance, training
 from .headline import headline
 from .page import page
 
@@ -25,6 +25,7 @@ def render(record: Record) -> str:
         players.participation(record),
         training.market(record),
         outcome.layers(record),
+        *([network.section(record.network)] if record.network is not None else []),
         outcome.certificate(record),
         provenance.cost(record),
         provenance.provenance(record),

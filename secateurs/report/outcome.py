@@ -172,7 +172,8 @@ def layers(record: Record) -> Section:
 
 def _remark(row: LayerRow) -> str:
     floor = f", at least {row.minimum:,}" if row.minimum > 1 else ""
-    return f"{row.kind}{floor}"
+    step = f", a multiple of {row.multiple:,}" if row.multiple > 1 else ""
+    return f"{row.kind}{floor}{step}"
 
 
 def certificate(record: Record) -> Section:

@@ -52,6 +52,7 @@ def page(title: str, head: Iterable[Html], sections: Sequence[Section], *, eyebr
     body = "".join(_section(s) for s in sections)
     drawn = 'class="chart"' in body or any('class="chart"' in part for part in head)
     library = _library() if drawn else ""
+    scripts = _asset("charts.js") + (_asset("network.js") if 'class="card net"' in body else "")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
@@ -62,7 +63,7 @@ def page(title: str, head: Iterable[Html], sections: Sequence[Section], *, eyebr
         f"{''.join(head)}</header>\n"
         f'<nav aria-label="sections"><ul>{links}</ul></nav>\n<main>{body}</main>\n'
         "<footer>Made by Secateurs from records alone. This file is complete: it fetches nothing.</footer>\n"
-        f"{library}<script>\n{_asset('charts.js')}</script></body></html>\n"
+        f"{library}<script>\n{scripts}</script></body></html>\n"
     )
 
 
