@@ -41,6 +41,7 @@ class LayerRow(Schema):
     total: int
     kept: int
     minimum: int = 1
+    multiple: int = Field(default=1, description="kept is a multiple of this, or all")
     tied_to: list[str] = Field(default_factory=list)
 
 
@@ -71,6 +72,38 @@ class PlayersBlock(Schema):
     kept: list[bool]
     epsilon: float
     sampled: bool = False
+
+
+class NetworkGroup(Schema):
+    """Indices cut one by one, each in all its places at once. ``kept`` of ``total``, where they were players."""
+
+    name: str
+    kind: str
+    total: int
+    kept: int | None = None
+    params_each: int | None = None
+    macs_each: int | None = None
+
+
+class NetworkNode(Schema):
+    """A layer, or an operator at which streams meet. ``inputs`` are the nodes that it reads, all earlier."""
+
+    name: str
+    kind: str = ""
+    also: list[str] = Field(default_factory=list, description="norms beside it")
+    inputs: list[int] = Field(default_factory=list)
+    groups: list[int] = Field(default_factory=list, description="of the indices it makes, largest share first")
+    counts: list[int] = Field(default_factory=list, description="how many indices each of them has here")
+    width: int = 0
+    kept: int | None = Field(default=None, description="width after the cut")
+    reason: str = Field(default="", description="why indices are fixed, if any are")
+
+
+class Network(Schema):
+    """The model as it runs, with what is tied, to be drawn."""
+
+    nodes: list[NetworkNode]
+    groups: list[NetworkGroup]
 
 
 class Certificate(Schema):
@@ -132,6 +165,7 @@ class Record(Schema):
     train: TrainBlock = Field(default_factory=TrainBlock)
     history: list[HistoryPoint] = Field(default_factory=list)
     players: PlayersBlock | None = None
+    network: Network | None = None
     config: dict[str, Any] = Field(default_factory=dict)
     config_hash: str = ""
     seed: int = 0

@@ -105,6 +105,22 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+@contextlib.contextmanager
+def exporting(model: nn.Module) -> Iterator[None]:
+    """:func:`evaluating`, and without the cache of keys and values that language models return unless their
+    configuration says otherwise: it is an object of its own class, and of no use to a program that takes none."""
+    held: list[Any] = [getattr(module, "config", None) for module in model.modules()]
+    configs = [config for config in held if getattr(config, "use_cache", None) is True]
+    try:
+        for config in configs:
+            config.use_cache = False
+        with evaluating(model):
+            yield
+    finally:
+        for config in configs:
+            config.use_cache = True
+
+
 def answer(model: nn.Module, inputs: Any) -> list[Tensor]:
     """The output's tensors, in eval mode and at a fixed seed; random state and buffers are restored."""
     device = device_of(model)

@@ -27,7 +27,7 @@ from .inputs import (
     batched,
     device_of,
     difference,
-    evaluating,
+    exporting,
     moved,
     resized,
     tensors_in,
@@ -118,7 +118,7 @@ def _write(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]], par
     shapes = _shapes(model, args, kwargs) if dynamic else None
     weights = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     try:
-        with _quiet(), evaluating(model):
+        with _quiet(), exporting(model):
             torch.onnx.export(
                 model,
                 args,

@@ -20,7 +20,7 @@ from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 from torch.utils._pytree import tree_map, tree_unflatten
 
 from ..errors import ArtifactError
-from .inputs import as_call, batch_of, batched, evaluating, resized
+from .inputs import as_call, batch_of, batched, exporting, resized
 from .manifest import TensorEntry
 from .operators import IDLE, encode, spell
 from .tensors import check_storable, entry_of
@@ -56,7 +56,7 @@ def _export(model: nn.Module, example_inputs: Any) -> ExportedProgram:
     for (args, kwargs), free in ((wide, True), (as_call(example_inputs), False)):
         shapes = _free_batch(model, args, kwargs, max(batch, 2)) if free else None
         try:
-            with evaluating(model):
+            with exporting(model):
                 return torch.export.export(model, args, kwargs, dynamic_shapes=shapes)
         except Exception as error:  # torch raises a dozen unrelated classes here
             problem = problem or error

@@ -76,6 +76,17 @@ def prune(
     ] = "train",
     mixed_precision: Annotated[str, typer.Option(help="no, fp16 or bf16.")] = "no",
     set_: Annotated[list[str], typer.Option("--set", help="Option of the method, NAME=VALUE; repeatable.")] = [],  # noqa: B006
+    limit: Annotated[
+        list[str],
+        typer.Option(
+            help="Limits of the layers that a pattern names: 'layer1.*:minimum=8,maximum_ratio=0.5,round_to=16'; "
+            "repeatable."
+        ),
+    ] = [],  # noqa: B006
+    ignore: Annotated[list[str], typer.Option(help="Module (or pattern) whose outputs stay whole; repeatable.")] = [],  # noqa: B006
+    tie: Annotated[
+        list[str], typer.Option(help="Layers that keep equally many groups, 'fc1,fc2' or a pattern; repeatable.")
+    ] = [],  # noqa: B006
     threads: Threads = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the run in --out.")] = False,
@@ -99,7 +110,7 @@ def prune(
         granularity=granularity,
         reference=reference,
         mixed_precision=mixed_precision,
-        options=_options(set_),
+        options=_options(set_, limit=limit, ignore=ignore, tie=tie),
     )
     record = run(config, out, resume=resume, force=force, progress=not json)
     if not _main_process():
@@ -115,7 +126,7 @@ def prune(
     summary(record, out)
 
 
-@app.command(epilog="Example: `secateurs inspect --model zoo:resnet20 --data cifar10:DIR`")
+@app.command(epilog="Example: `secateurs inspect --model zoo:resnet20 --data cifar10:DIR --why layer1.0`")
 def inspect(
     model: Model,
     data: Annotated[
@@ -123,18 +134,36 @@ def inspect(
     ] = "",
     granularity: str = "channel",
     classes: Annotated[int, typer.Option(help="Classes, where --data is a shape.")] = 10,
+    why: Annotated[
+        list[str],
+        typer.Option(
+            help="A module, tensor or axis (conv1, 'conv1.weight[in]'): print only the operators that tie it to what "
+            "is cut with it, or that fix it; repeatable."
+        ),
+    ] = [],  # noqa: B006
+    html: Annotated[Optional[Path], typer.Option(help="Also draw the network into this file.")] = None,  # noqa: UP045
     json: Json = False,
 ) -> None:
     """Show the players, what each is tied to, and what cannot be pruned and why."""
     from ..recipes import inspect_model
 
-    found = inspect_model(model, data, granularity, classes=classes)
+    found = inspect_model(model, data, granularity, classes=classes, why=why, drawn=html is not None)
+    if html is not None:
+        from ..report import write_inspection
+
+        write_inspection(found, html)
+        found.pop("network", None)
     if json:
         print(json_.dumps(found, indent=2))
         return
-    from .tables import inspection
+    from .tables import inspection, reasons
 
-    inspection(found)
+    if why:
+        reasons(found["why"])
+    else:
+        inspection(found)
+    if html is not None:
+        print(html)
 
 
 @app.command(epilog="Example: `secateurs bench runs/demo --threads 1 --batch 1`")
@@ -252,7 +281,8 @@ def _main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def _options(pairs: list[str]) -> dict[str, Any]:
+def _options(pairs: list[str], **several: list[str]) -> dict[str, Any]:
+    """Options from NAME=VALUE pairs, with those that have a flag of their own."""
     from ..errors import RunError
 
     out: dict[str, Any] = {}
@@ -264,6 +294,11 @@ def _options(pairs: list[str]) -> dict[str, Any]:
             out[name] = json_.loads(value)
         except ValueError:
             out[name] = value
+    for name, values in several.items():
+        if values and name in out:
+            raise RunError(f"--{name} and --set {name}= say the same thing; use --{name} for all")
+        if values:
+            out[name] = values
     return out
 
 

@@ -73,20 +73,27 @@ def inspection(found: Mapping[str, Any]) -> None:
             _number(row["players"]),
             _number(row["params_each"]),
             _number(row["macs_each"]),
-            escape(_modules(row["tied_to"])),
+            escape(_few(row["tied_to"]) if row["kind"] == "block" else _modules(row["tied_to"])),
         )
     console.print(table)
-    if found["frozen"]:
-        frozen = _table("cannot be pruned", "size", "why")
+    if found["frozen_by_reason"]:
+        frozen = _table("cannot be pruned, for", "size", "where")
         frozen.columns[-1].justify = "left"
-        for row in found["frozen"]:
-            frozen.add_row(escape(row["where"]), _number(row["size"]), escape(row["reason"]))
+        for row in found["frozen_by_reason"]:
+            frozen.add_row(escape(row["reason"]), _number(row["size"]), escape(_few(row["where"])))
         console.print(frozen)
     total = found["totals"]
     console.print(
         f"{total['groups']:,.0f} players; {total['params']:,.0f} parameters, {total['macs']:,.0f} MACs; "
         f"smallest reachable: {total['least_params']:,.0f} parameters, {total['least_macs']:,.0f} MACs"
     )
+
+
+def reasons(answers: Sequence[Mapping[str, Any]]) -> None:
+    """Chains of operators, one a line however long: a terminal wraps them, a pipe gets them whole."""
+    console = Console(highlight=False, soft_wrap=True)
+    for answer in answers:
+        console.print(escape(answer["text"]))
 
 
 def _modules(places: Sequence[str], most: int = 6) -> str:
@@ -96,9 +103,12 @@ def _modules(places: Sequence[str], most: int = 6) -> str:
         tensor, _, side = place.partition("[")
         module = tensor.rpartition(".")[0] or tensor
         names[f"{module} (inputs)" if side.startswith("in") else module] = None
-    shown = list(names)[:most]
-    rest = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {rest} more (--json names all)" if rest else "")
+    return _few(list(names), most)
+
+
+def _few(names: Sequence[str], most: int = 6) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more (--json names all)" if rest > 0 else "")
 
 
 def benchmark(found: Mapping[str, Any]) -> None:

@@ -21,13 +21,15 @@ EPSILON = 0.01  # below this a player counts as gone (game, §6.2)
 
 
 def participants(players: Players, state: State, s: Participation) -> Mask:
-    """Everyone with s ≥ ε = 0.01; each layer keeps its minimum, highest participation first."""
+    """Everyone with s ≥ ε = 0.01; each layer keeps a number that its limits allow, highest participation first."""
     keep = s >= EPSILON
-    for layer in players.layers:
-        span = slice(layer.start, layer.stop)
-        if int(keep[span].sum()) < layer.minimum:
+    for unit in players.units:
+        spans = [slice(players.layers[i].start, players.layers[i].stop) for i in unit.layers]
+        count = unit.above(max(int(keep[span].sum()) for span in spans))
+        for span in spans:
             order = torch.sort(s[span], descending=True, stable=True).indices
-            keep[span.start + order[: layer.minimum]] = True
+            keep[span] = False
+            keep[span.start + order[:count]] = True
     return keep
 
 

@@ -142,7 +142,9 @@ class Market(Dynamics):
         sizes = players.sizes
         layers = players.resource(name).marginal(np.asarray(sizes, dtype=float)) * sizes
         per_player = players.spread(layers)
-        return torch.from_numpy((per_player / per_player.mean()) ** self.settings.proportion)
+        share = (per_player / per_player.mean()) ** self.settings.proportion
+        # What uses none of the resource pays none: MACs are those of evaluation, and a head for training has no part.
+        return torch.from_numpy(np.where(per_player > 0, share, 1.0))
 
     def step(self, players: Players, state: State, pulse: Pulse) -> Participation:
         self._listen(state, _host(pulse.slope))
@@ -168,13 +170,13 @@ class Market(Dynamics):
 
     def rents(self, players: Players, state: State, s: np.ndarray) -> dict[str, np.ndarray]:
         """c_r,g: ∂R_r/∂s_g in units of the dense amount per player, over the layer's fair share; nothing for a layer at
-        its minimum."""
+        its minimum, unless it may lose all."""
         mass = players.mass(self.rent.amount(s))
         slope = self.rent.slope(s)
         out = {}
         for name in self.targets:
             marginal = players.resource(name).marginal(mass) * (self.population / self.dense[name])
-            marginal[mass <= players.minimum] = 0.0
+            marginal[(mass <= players.minimum) & (players.minimum > 0)] = 0.0
             out[name] = slope * players.spread(marginal) / _host(state[f"share.{name}"])
         return out
 

@@ -14,9 +14,10 @@ No weight decay acts on gate slices: it would be a second, unpriced cost.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -27,7 +28,7 @@ from ..errors import RunError, StructureError
 from ..partition import Players
 from ..shapes import Mask, Participation, PerPlayer
 from ..structure import Surgery, remap_optimizer, shrink
-from .base import Dynamics, Pulse, Select, participants
+from .base import EPSILON, Dynamics, Pulse, Select, participants
 from .effective import EffectiveWeights
 
 Gauge = Literal["norm", "none"]
@@ -214,6 +215,8 @@ class Participating(Optimizer):
         """
         if self.players.granularity == "weight":
             raise StructureError("single weights cannot be cut out of a live network; only groups can")
+        if not bool(keep.any()):
+            raise StructureError("no player would be left to train; harvest the network instead")
         with torch.no_grad():
             self.weights.swap()
             try:
@@ -237,13 +240,19 @@ class Participating(Optimizer):
             self.weights.write(self.s)
 
     def idlers(self, patience: int) -> Mask:
-        """Players at zero for at least ``patience`` steps that their layer can spare."""
+        """Players at zero for at least ``patience`` steps that their layer can spare: what stays is a number that the
+        layer's limits allow, and equal where layers are tied."""
         leaving = self.idle >= patience
-        for layer in self.players.layers:
-            span = slice(layer.start, layer.stop)
-            spare = layer.size - layer.minimum
-            out = torch.nonzero(leaving[span]).flatten()[max(spare, 0) :]
-            leaving[span.start + out] = False
+        for unit in self.players.units:
+            spans = [slice(self.players.layers[i].start, self.players.layers[i].stop) for i in unit.layers]
+            needed = max(int((~leaving[span]).sum()) for span in spans)
+            stay = max(unit.above(needed), needed)
+            for span in spans:
+                spare = span.stop - span.start - stay
+                out = torch.nonzero(leaving[span]).flatten()[max(spare, 0) :]
+                leaving[span.start + out] = False
+        if bool(leaving.all()):
+            leaving.zero_()  # the last ones leave with the harvest
         return leaving
 
     def harvest(self, *, inplace: bool = False, check: bool = True) -> nn.Module:
@@ -271,7 +280,8 @@ class Participating(Optimizer):
             return self._harvest_weights(inplace)
         mask = self.players.atom_mask(self.kept)
         model, inputs = self.players.model, self.players.example_inputs
-        shrunk = shrink(model, self.players.structure, mask, example_inputs=inputs, inplace=inplace, check=check)
+        with self._filled_up(lasting=inplace):
+            shrunk = shrink(model, self.players.structure, mask, example_inputs=inputs, inplace=inplace, check=check)
         total = shrunk.surgery if self.surgery is None else self.surgery.then(shrunk.surgery)
         self.harvested = total
         if inplace:
@@ -279,6 +289,27 @@ class Participating(Optimizer):
             self.active, self.surgery = False, total
             self.alive[self.alive.clone()] = self.kept.cpu()
         return shrunk.model
+
+    @contextlib.contextmanager
+    def _filled_up(self, *, lasting: bool) -> Iterator[None]:
+        """A layer that keeps a multiple, or as many as another, may be filled up with players that had left. No
+        gradient reaches a gate at zero, so at the cut they start again from ε."""
+        layers = self.players.layers
+        rounded = torch.tensor([layer.multiple > 1 or layer.limits.tie != "" for layer in layers], device=self.s.device)
+        again = rounded[self.players.layer_of] & self.kept & (self.s < EPSILON)
+        if not bool(again.any()):
+            yield
+            return
+        with torch.no_grad():
+            self.weights.write(torch.where(again, EPSILON, self.s))
+        cut = False
+        try:
+            yield
+            cut = lasting
+        finally:
+            if not cut:
+                with torch.no_grad():
+                    self.weights.write(self.s)
 
     def _harvest_weights(self, inplace: bool) -> nn.Module:
         model = self.players.model if inplace else copy.deepcopy(self.players.model)

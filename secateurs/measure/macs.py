@@ -146,7 +146,7 @@ _ATTENTIONS = (
 
 def _rules() -> dict[Any, Rule]:
     named: dict[str, Rule] = {
-        **dict.fromkeys(("mm", "bmm", "mv", "dot", "vdot", "_int_mm", "_scaled_mm"), _matrices(0)),
+        **dict.fromkeys(("mm", "bmm", "mv", "dot", "vdot", "_int_mm", "_scaled_mm", "_grouped_mm"), _matrices(0)),
         **dict.fromkeys(("addmm", "_addmm_activation", "baddbmm", "addbmm", "addmv"), _matrices(1)),
         **dict.fromkeys(("addmm_", "baddbmm_", "addbmm_", "addmv_"), _matrices(1)),
         **dict.fromkeys(("convolution", "_convolution", "convolution_overrideable"), _convolution),

@@ -21,6 +21,7 @@ from ..errors import MissingExtraError, SecateursError
 from ..measure import compare_latency, count_bytes, count_macs, count_params
 from ..records import Measured, Record, TrainBlock, TrainSeconds
 from ..training import Trainer, evaluate_many
+from .drawing import draw
 from .pruning import Pruning
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def finish(stage: Stage, trainer: Trainer, run: Pruning, *, reference_seconds: f
         train=_train_block(stage, trainer, run, reference_seconds),
         history=run.history,
         players=run.players_block(),
+        network=draw(run.original, run.outcome["kept"] if run.outcome else None),
         config=stage.config.model_dump(mode="json"),
         config_hash=stage.config.hash,
         seed=stage.config.seed,

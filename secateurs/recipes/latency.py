@@ -31,7 +31,7 @@ def milliseconds(model: nn.Module, inputs: Any, threads: int = 1) -> float:
 
 
 def uniform_copy(players: Players, fraction: float) -> nn.Module:
-    """The model with every layer cut to about ``fraction`` of its width (weights arbitrary)."""
+    """The model with every layer cut, as its limits allow, to about ``fraction`` of its width (weights arbitrary)."""
     mask = players.atom_mask(_uniform_mask(players, fraction))
     return shrink(copy.deepcopy(players.model), players.structure, mask, inplace=True, check=False).model
 
@@ -42,6 +42,15 @@ def macs_for(players: Players, limit_ms: float, inputs: Any, threads: int = 1) -
     Raises:
         BudgetError: even every layer at its minimum is too slow; or the dense network is already fast enough.
     """
+    rounded = players.auto
+    try:
+        return _macs_for(players, limit_ms, inputs, threads)
+    finally:
+        # Whether 'auto' must give way is settled by the MACs, which a resumed run has without measuring.
+        players.round_auto_to(rounded)
+
+
+def _macs_for(players: Players, limit_ms: float, inputs: Any, threads: int) -> float:
 
     def point(fraction: float) -> tuple[float, float]:
         taken = milliseconds(uniform_copy(players, fraction), inputs, threads)
@@ -52,10 +61,14 @@ def macs_for(players: Players, limit_ms: float, inputs: Any, threads: int = 1) -
         raise BudgetError(
             f"budget latency={limit_ms:g}ms: the dense network already takes {dense[1]:.3g} ms on this device"
         )
+    while limit_ms < least[1] and players.give_way():
+        least = point(0.0)
     if limit_ms < least[1]:
+        rounded = max(layer.multiple for layer in players.layers) > 1
         raise BudgetError(
             f"budget latency={limit_ms:g}ms cannot be reached: with every layer at its minimum width the network "
             f"takes {least[1]:.3g} ms on this device"
+            + ("; a smaller round_to lets layers be narrower" if rounded else "")
         )
     points = [dense, *map(point, SIZES), least]
     for (more, slow), (fewer, fast) in zip(points, points[1:]):
@@ -67,8 +80,9 @@ def macs_for(players: Players, limit_ms: float, inputs: Any, threads: int = 1) -
 
 def _uniform_mask(players: Players, fraction: float) -> torch.Tensor:
     keep = torch.zeros(players.count, dtype=torch.bool)
-    for layer in players.layers:
-        keep[layer.start : layer.start + max(layer.minimum, round(fraction * layer.size))] = True
+    for unit in players.units:
+        for layer in (players.layers[i] for i in unit.layers):
+            keep[layer.start : layer.start + unit.nearest(round(fraction * layer.size))] = True
     return keep
 
 

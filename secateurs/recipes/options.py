@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field, PositiveInt, ValidationError, field_validator
 from torch import nn
 
 from ..errors import RunError, suggest
-from ..spec import Frozen
+from ..partition import Players, parse_limit
+from ..spec import Budget, Frozen
 from ..training.rates import Rate, cosine
 
 
@@ -23,7 +24,11 @@ class TrainOptions(Frozen):
         lr: peak learning rate; None: 1e-3 for adam, 0.1 for sgd.
         recovery_lr: peak after the cut; None: 5e-3 for adam, 0.1 for sgd.
         weight_decay: None: 0 for adam, 5e-4 for sgd.
-        minimum: players every layer keeps.
+        minimum, maximum_ratio, round_to: limits of every layer, see :meth:`secateurs.partition.Players.limit`.
+            ``round_to`` None: 'auto' where the budget names latency, else 1.
+        limit: limits of some layers, such as ``layer1.*:minimum=8,round_to=16``; the later one holds.
+        ignore: modules whose outputs are left whole.
+        tie: layers that keep equally many groups: names or patterns, separated by commas.
         distill: weight of the distillation loss from the dense reference during recovery, 0 to 1.
     """
 
@@ -34,8 +39,37 @@ class TrainOptions(Frozen):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     clip: float | None = Field(default=None, gt=0)
     minimum: int = Field(default=1, ge=1)
+    maximum_ratio: float = Field(default=1.0, ge=0, le=1)
+    round_to: PositiveInt | Literal["auto"] | None = None
+    limit: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    tie: tuple[str, ...] = ()
     distill: float = Field(default=0.0, ge=0, le=1)
     temperature: float = Field(default=2.0, gt=0)
+
+    @field_validator("limit", "ignore", "tie", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
+
+    def restrain(self, players: Players, budget: Budget) -> Players:
+        """Set the limits on the players, which were found with ``ignore``. Returns them.
+
+        Raises:
+            StructureError: a name or pattern that matches nothing, or a limit that makes no sense.
+        """
+        fallback: Literal["auto", 1] = "auto" if budget.latency is not None else 1
+        players.limit(
+            self.minimum if "minimum" in self.model_fields_set else None,  # 1 is what a layer keeps anyway
+            self.maximum_ratio,
+            self.round_to or fallback,
+        )
+        for text in self.limit:
+            pattern, settings = parse_limit(text)
+            players.limit(layers=pattern, **settings)
+        for text in self.tie:
+            players.tie(*(name.strip() for name in text.split(",")))
+        return players
 
     def kind(self, model: nn.Module) -> str:
         """'adam' or 'sgd'."""

@@ -61,7 +61,7 @@ class Pruning(Callback):
 
     def __init__(self, players: Players, budget: Budget, options: Any, total: int, folder: Path | None = None) -> None:
         self.players = players
-        self.original = list(players.layers)
+        self.original = players
         self.count = players.count
         self.options: Any = options
         self.total = total
@@ -159,6 +159,7 @@ class Pruning(Callback):
         self.surgery = cut.surgery
         self.outcome = {
             "kept": cut.kept.cpu(),
+            "auto": self.players.auto,
             "participation": cut.participation.cpu(),
             "benefit": cut.benefit.cpu(),
             "cost": cut.cost.cpu(),
@@ -231,6 +232,7 @@ class Pruning(Callback):
     def layer_rows(self) -> list[LayerRow]:
         assert self.outcome is not None
         kept = self.outcome["kept"]
+        self.original.round_auto_to(self.outcome["auto"])
         return [
             LayerRow(
                 name=layer.name,
@@ -238,9 +240,10 @@ class Pruning(Callback):
                 total=layer.size,
                 kept=int(kept[layer.start : layer.stop].sum()),
                 minimum=layer.minimum,
+                multiple=layer.multiple,
                 tied_to=list(layer.tied_to),
             )
-            for layer in self.original
+            for layer in self.original.layers
         ]
 
     def players_block(self, epsilon: float = 0.01) -> PlayersBlock:
@@ -249,9 +252,8 @@ class Pruning(Callback):
         if self.count > SAMPLE:
             generator = torch.Generator().manual_seed(0)
             index = torch.randperm(self.count, generator=generator)[:SAMPLE].sort().values
-        layer_of = torch.repeat_interleave(
-            torch.arange(len(self.original)), torch.tensor([x.size for x in self.original])
-        )
+        layers = self.original.layers
+        layer_of = torch.repeat_interleave(torch.arange(len(layers)), torch.tensor([x.size for x in layers]))
         pick = {k: self.outcome[k][index].tolist() for k in ("participation", "benefit", "cost", "kept")}
         return PlayersBlock(layer=layer_of[index].tolist(), epsilon=epsilon, sampled=self.count > SAMPLE, **pick)
 

@@ -95,7 +95,8 @@ def prune(
     model = build_model(config.model, classes=data.classes, input_shape=data.input_shape, seed=config.seed)
     inputs = data.example_inputs(2)
     check_fit(model, inputs, data.classes)
-    found = players(model, inputs, config.granularity.split("+")).limit(options.minimum)
+    found = players(model, inputs, config.granularity.split("+"), ignore=options.ignore)
+    options.restrain(found, config.budget)
     total = steps_in_all(config, data, accelerator.num_processes)
     budget = decided(lambda: tradeable(config, found, data, out if resume else None), accelerator)
     run = method.run(found, budget, options, total)  # raises on an unreachable budget, before anything is written

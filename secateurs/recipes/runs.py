@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..records import Record
 from ..spec import RunConfig
 from ..storage import load_tree
 from ..zoo import build_model, load_data
+from .drawing import draw
 from .finish import ARTIFACT
 
 
@@ -94,11 +96,23 @@ def export_run(run: str | Path, path: str | Path) -> dict[str, Any]:
     }
 
 
-def inspect_model(model: str, data: str, granularity: str = "channel", *, classes: int = 10) -> dict[str, Any]:
+def inspect_model(
+    model: str,
+    data: str,
+    granularity: str = "channel",
+    *,
+    classes: int = 10,
+    why: Sequence[str] = (),
+    drawn: bool = False,
+) -> dict[str, Any]:
     """What can be pruned in a model, what goes with it, what cannot and why.
 
     Args:
         data: a data set as for ``prune``, or a shape such as ``3x32x32``.
+        why: modules, tensors or axes whose ties are to be explained, under ``why``.
+        drawn: also give the network to be drawn, under ``network``.
+    Raises:
+        StructureError: ``why`` names what the model does not have.
     """
     if re.fullmatch(r"\d+(x\d+)*", data):
         shape = tuple(map(int, data.split("x")))
@@ -110,8 +124,16 @@ def inspect_model(model: str, data: str, granularity: str = "channel", *, classe
         raise DataError("inspect needs --data: a data set, or the shape of one input such as 3x32x32")
     net = build_model(model, classes=classes, input_shape=shape)
     found = players(net, inputs, granularity.split("+"))
+    answers = [found.structure.why(where) for where in why]
     least = found.minimum
     each = {r: found.resource(r).marginal(found.sizes).tolist() for r in ("params", "macs")}
+    frozen = [
+        {"where": f.where, "size": f.size, "reason": f.reason}
+        for f in found.structure.frozen
+        if (f.kind == "block") == (granularity == "block")
+    ]
+    network = draw(found) if drawn else None
+    asked = {"why": [{**answer.as_dict(), "text": str(answer)} for answer in answers]} if why else {}
     return {
         "model": model,
         "granularity": granularity,
@@ -126,10 +148,24 @@ def inspect_model(model: str, data: str, granularity: str = "channel", *, classe
             }
             for i, layer in enumerate(found.layers)
         ],
-        "frozen": [{"where": f.where, "size": f.size, "reason": f.reason} for f in found.structure.frozen],
+        "frozen": frozen,
+        "frozen_by_reason": _by_reason(frozen),
         "totals": {
             "groups": found.count,
             **{r: found.amount(r) for r in ("params", "macs")},
             **{f"least_{r}": found.resource(r).amount(least) for r in ("params", "macs")},
         },
+        **asked,
+        **({"network": network.model_dump(mode="json")} if network is not None else {}),
     }
+
+
+def _by_reason(frozen: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Frozen places by what fixes them, wherever that happens; the reason that holds most places first."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in frozen:
+        reason = row["reason"].partition(" (in ")[0]
+        held = found.setdefault(reason, {"reason": reason, "size": 0, "where": []})
+        held["size"] += row["size"]
+        held["where"].append(row["where"])
+    return sorted(found.values(), key=lambda held: -len(held["where"]))

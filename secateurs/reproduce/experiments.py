@@ -64,9 +64,10 @@ def run_method(
     loaded, net = setup(data, model, seed, limit)
     row = find_method(name)
     given = read_options(row.options, name, options or {})
-    found = players(net, loaded.example_inputs(2)).limit(given.minimum)
+    wanted = Budget(**budget)
+    found = given.restrain(players(net, loaded.example_inputs(2), ignore=given.ignore), wanted)
     total = epochs * (len(loaded.train) // batch_size)
-    run = row.run(found, Budget(**budget), given, total)
+    run = row.run(found, wanted, given, total)
     trainer = trainer_of(
         net,
         loaded,

@@ -14,12 +14,14 @@ Linear(in_features=4, out_features=2, bias=True)
 from __future__ import annotations
 
 from .modules import PrunedMultiheadAttention
+from .network import Node, network
 from .optimizer import remap_optimizer
 from .oracle import mask
 from .shrink import Shrunk, shrink
 from .surgery import Surgery, replay
 from .trace import trace
 from .types import Family, Frozen, Gate, Structure, Term
+from .why import Why
 
 apply_shapes = replay
 
@@ -27,13 +29,16 @@ __all__ = [
     "Family",
     "Frozen",
     "Gate",
+    "Node",
     "PrunedMultiheadAttention",
     "Shrunk",
     "Structure",
     "Surgery",
     "Term",
+    "Why",
     "apply_shapes",
     "mask",
+    "network",
     "remap_optimizer",
     "replay",
     "shrink",

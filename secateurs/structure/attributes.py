@@ -35,6 +35,14 @@ NAMES = {
         "split_size", "chunk_size", "width", "hidden_dim", "hidden_size", "intermediate_size", "inner_dim",
         "c", "half", "hidden_features", "hidden_channels", "embed_dim", "d_inner", "split_dim",
     ),
+    "hidden": (
+        "hidden_size", "hidden_dim", "hidden", "hidden_units", "hidden_channels", "n_hidden", "num_hidden", "nhid",
+        "n_hid", "hid_dim", "hid_size", "h_dim", "d_hidden", "rnn_size", "rnn_dim", "rnn_units", "rnn_hidden",
+        "rnn_hidden_size", "rnn_hidden_dim", "lstm_size", "lstm_dim", "lstm_units", "lstm_hidden", "lstm_hidden_size",
+        "lstm_hidden_dim", "gru_size", "gru_dim", "gru_units", "gru_hidden", "gru_hidden_size", "gru_hidden_dim",
+        "enc_hid_dim", "dec_hid_dim", "encoder_hidden_size", "decoder_hidden_size", "state_size", "units", "num_units",
+    ),
+    "repeats": ("num_key_value_groups", "n_rep", "num_queries_per_kv", "q_per_kv"),
     "flat": ("flat_features", "flat_size", "num_flat_features", "flatten_dim", "flattened", "num_features"),
 }  # fmt: skip
 
@@ -48,20 +56,28 @@ def find_attributes(model: nn.Module, sizes: Sequence[Size], atom_of: Array) -> 
             continue
         if size.role == "heads" and len(ids) > 1 and (ids == ids[0]).all():
             continue  # an index within one head: its count does not change
-        module = model.get_submodule(size.path)
-        if isinstance(module, nn.MultiheadAttention):
-            continue  # its stand-in counts heads itself
-        names = (size.attribute,) if size.attribute else NAMES[size.role]
-        for name in names:
-            value = vars(module).get(name)
-            if size.index is not None or (type(value) is int and value == size.value):
-                found.setdefault((size.path, name, size.index), Attribute(size.path, name, size.index, ids))
+        for name in holders(model, size):
+            found.setdefault((size.path, name, size.index), Attribute(size.path, name, size.index, ids))
     return list(found.values())
+
+
+def holders(model: nn.Module, size: Size) -> list[str]:
+    """Names of the module's attributes that may hold a size."""
+    module = model.get_submodule(size.path)
+    if isinstance(module, (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)):
+        return []  # they, or what stands in for them, are set by their tensors
+    if size.index is not None:
+        return [size.attribute]
+    held = vars(module)
+    names = (size.attribute,) if size.attribute else NAMES[size.role]
+    return [n for n in names if type(held.get(n)) is int and held[n] == size.value]
 
 
 def layer_attributes(module: nn.Module) -> dict[str, Any]:
     """Widths of a PyTorch layer as its tensors say; empty for modules that hold none."""
     weight = getattr(module, "weight", None)
+    if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+        return _recurrent_attributes(module)
     if isinstance(module, (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.PReLU)):
         return _vector_attributes(module, weight)
     if weight is None or weight.dim() < 2:
@@ -80,6 +96,16 @@ def layer_attributes(module: nn.Module) -> dict[str, Any]:
     if type(module).__name__ == "Conv1D" and hasattr(module, "nf"):  # transformers' transposed linear layer
         return {"nf": shape[1], **({"nx": shape[0]} if hasattr(module, "nx") else {})}
     return {}
+
+
+def _recurrent_attributes(module: nn.Module) -> dict[str, Any]:
+    first = "" if isinstance(module, nn.RNNCellBase) else "_l0"
+    given, recurrent, projection = (getattr(module, f"weight_{n}{first}", None) for n in ("ih", "hh", "hr"))
+    if given is None or recurrent is None:
+        return {}
+    if projection is None:
+        return {"input_size": given.shape[1], "hidden_size": recurrent.shape[1]}
+    return {"input_size": given.shape[1], "hidden_size": projection.shape[1], "proj_size": projection.shape[0]}
 
 
 def _vector_attributes(module: nn.Module, weight: Any) -> dict[str, Any]:

@@ -61,10 +61,11 @@ def copy_with(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.
             new = nn.Parameter(new, requires_grad=tensor.requires_grad and new.is_floating_point())
         memo[id(tensor)] = new
     for module in model.modules():
-        # Tensors computed from parameters (old-style weight norm keeps one) refuse to be deep-copied.
-        for value in vars(module).values():
-            if isinstance(value, Tensor) and id(value) not in memo and not value.is_leaf:
-                memo[id(value)] = value.detach()
+        # Tensors computed from parameters (weight norm keeps one) refuse to be deep-copied.
+        for held in vars(module).values():
+            for value in held if isinstance(held, list) else (held,):  # recurrent layers list their weights
+                if isinstance(value, Tensor) and id(value) not in memo and not value.is_leaf:
+                    memo[id(value)] = value.detach()
     try:
         # deepcopy keeps what it visits alive through the memo, so ids stay unique.
         return copy.deepcopy(model, memo)
@@ -91,13 +92,16 @@ def call(model: nn.Module, inputs: Any) -> Any:
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """All tensors in an output: tuples, dicts, dataclasses, and objects that torch's pytree knows."""
+    """All tensors in an output: tuples, dicts, dataclasses, and objects that torch's pytree knows.
+
+    But not those of a language model's cache of keys and values: that is its own state, and loses heads with it.
+    """
     import dataclasses
 
     from torch.utils import _pytree
 
     found: list[Tensor] = []
-    for leaf in _pytree.tree_leaves(value):
+    for leaf in _pytree.tree_leaves(value, is_leaf=lambda node: hasattr(node, "get_seq_length")):
         if isinstance(leaf, Tensor):
             found.append(leaf)
         elif isinstance(leaf, dict):

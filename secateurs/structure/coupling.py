@@ -7,6 +7,8 @@ then what is fixed, then what cannot be silenced. What remains are atoms.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .labels import Array
@@ -25,30 +27,46 @@ class Classes:
         root: representative of each node.
         reason: root → why it is fixed.
         gates: atom candidates' silencer nodes: pairs (root, node).
+        alike, ties: what is united beyond the ledger's unions; of ties, whence.
+        cause: root → what fixed it: the number of a freeze, or the record itself.
     """
 
-    def __init__(self, ledger: Ledger, banned: list[tuple[Array, str]], rows: set[int]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        banned: list[tuple[Array, str]],
+        rows: set[int],
+        alike: Sequence[tuple[Array, Array]] = (),
+    ) -> None:
         self.ledger = ledger
         self._find = UnionFind(ledger.size)
         self._rows = rows
-        self._late: list[tuple[Array, str]] = []
-        for left, right in ledger.unions:
-            self._find.union(left, right)
+        self._late: list[tuple[Array, str, Partial]] = []
+        self.alike = alike
+        self.ties: list[tuple[Array, Array, Split | Partial]] = []
+        self.cause: dict[int, int | Partial | Consumer] = {}
+        self._find.union_all([*ledger.unions, *alike])
         self._rectangles()
         self.root = self._find.find(np.arange(ledger.size))
         self.reason: dict[int, str] = {}
         self.fixed = np.zeros(ledger.size, dtype=bool)
-        for ids, reason in [*ledger.freezes, *self._late, *banned]:
+        for number, (ids, reason) in enumerate(ledger.freezes):
+            self.fix(ids, reason, number)
+        for ids, reason, partial in self._late:
+            self.fix(ids, reason, partial)
+        for ids, reason in banned:
             self.fix(ids, reason)
         self.head = np.zeros(ledger.size, dtype=bool)
         for ids in ledger.heads:
             self.head[self.root[ids.ravel()]] = True
         self.gates = self._silence()
 
-    def fix(self, ids: Array, reason: str) -> None:
+    def fix(self, ids: Array, reason: str, cause: int | Partial | Consumer | None = None) -> None:
         roots = np.unique(self.root[ids.ravel()])
         for root in roots[~self.fixed[roots]]:
             self.reason[int(root)] = reason
+            if cause is not None:
+                self.cause[int(root)] = cause
         self.fixed[roots] = True
 
     # -- joint axes ----------------------------------------------------------------------------------
@@ -75,7 +93,7 @@ class Classes:
                 # The first in trace order decides; later ones often follow from it.
                 number, split = waiting[0]
                 axis = self._choose(number, split, pinned)
-                self._tie_all_but(split.ids, axis)
+                self._tie_all_but(split.ids, axis, split)
                 changed = True
             for partial in partials:
                 changed |= self._follow(partial)
@@ -90,7 +108,7 @@ class Classes:
         """An undecided joint array is cut along the axis that something else indexes alone."""
         for partial in partials:
             if partial.sub is not None and len(partial.axes) == 1 and not self._cut_axes(partial.joint):
-                self._tie_all_but(partial.joint, partial.axes[0])
+                self._tie_all_but(partial.joint, partial.axes[0], partial)
                 return True
         return False
 
@@ -100,11 +118,24 @@ class Classes:
     def _choose(self, number: int, split: Split, pinned: list[tuple[Array, int]]) -> int:
         free = [a for a in range(split.ids.ndim) if not any(_same_slice(split.ids, a, j, x) for j, x in pinned)]
         free = free or list(range(split.ids.ndim))
+        # An axis along which everything is tied already, as within heads, cannot be cut.
+        open_ = [a for a in free if self._left(split.ids, a) > 1]
+        free = open_ or free
         return free[0] if number in self._rows else free[-1]
 
-    def _tie_all_but(self, ids: Array, axis: int) -> None:
+    def _left(self, ids: Array, axis: int) -> int:
+        """How many classes would be left if an array were cut along this axis."""
+        rows = np.moveaxis(self._find.find(ids), axis, 0).reshape(ids.shape[axis], -1)
+        _, names = np.unique(rows, return_inverse=True)
+        row = np.broadcast_to(np.arange(len(rows))[:, None], rows.shape).ravel()
+        parts = UnionFind(len(rows))
+        parts.union(row, row[np.unique(names.ravel(), return_index=True)[1]][names.ravel()])
+        return len(np.unique(parts.find(np.arange(len(rows)))))
+
+    def _tie_all_but(self, ids: Array, axis: int, cause: Split | Partial) -> None:
         index = tuple(slice(None) if a == axis else slice(0, 1) for a in range(ids.ndim))
         self._find.union(ids, ids[index])
+        self.ties.append((ids, ids[index], cause))
 
     def _axis_of(self, joint: Array, axes: tuple[int, ...]) -> bool | None:
         """Is a joint array cut within ``axes``? None while undecided."""
@@ -122,18 +153,21 @@ class Classes:
         shape = [partial.joint.shape[a] if a in partial.axes else 1 for a in range(partial.joint.ndim)]
         if len(partial.axes) > 1 and not inside:
             return False
-        return self._find.union(partial.joint, sub.reshape(shape))
+        changed = self._find.union(partial.joint, sub.reshape(shape))
+        if changed:
+            self.ties.append((partial.joint, sub.reshape(shape), partial))
+        return changed
 
     def _settle(self, partial: Partial) -> None:
         """Once the cut is known: what lies on other axes keeps its size."""
         within = self._axis_of(partial.joint, partial.axes)
         if partial.sub is None:
             if within is not False:
-                self._late.append((partial.joint, partial.reason))
+                self._late.append((partial.joint, partial.reason, partial))
         elif within is None:
-            self._late += [(partial.joint, RECTANGLE), (partial.sub, RECTANGLE)]
+            self._late += [(partial.joint, RECTANGLE, partial), (partial.sub, RECTANGLE, partial)]
         elif not within:
-            self._late.append((partial.sub, partial.reason))
+            self._late.append((partial.sub, partial.reason, partial))
 
     # -- silence -------------------------------------------------------------------------------------
     def _silence(self) -> tuple[Array, Array]:
@@ -149,8 +183,8 @@ class Classes:
                 nodes.append(chosen_nodes)
         pairs = np.stack([np.concatenate(roots), np.concatenate(nodes)])
         alive = ~self.fixed[pairs[0]]
-        pairs = np.unique(pairs[:, alive], axis=1)
-        return pairs[0], pairs[1]
+        root, node = divmod(np.unique(pairs[0, alive] * self.ledger.size + pairs[1, alive]), max(1, self.ledger.size))
+        return root, node
 
     def _options(self, consumer: Consumer) -> list[tuple[Array, Array]]:
         ids = consumer.ids.ravel()
@@ -171,7 +205,7 @@ class Classes:
                 out.append((root[use], column[use]))
             left &= ~serve
         if left.any():
-            self.fix(ids[left], LOUD)
+            self.fix(ids[left], LOUD, consumer)
         return out
 
     def _preferred(

@@ -12,7 +12,7 @@ concatenations are then single numpy calls on its trailing axes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,12 +43,14 @@ class Label:
 
     ``free`` dimensions are constant along themselves and take their size from elsewhere (an expanded or
     freshly created tensor), so cutting what they meet cuts them too. ``zero``: every entry is zero.
+    ``made``: free dimension → a number that stands for the place where its size was given, as far as known.
     """
 
     shape: tuple[int, ...]
     blocks: tuple[Block, ...] = ()
     free: frozenset[int] = field(default_factory=frozenset)
     zero: bool = False
+    made: Mapping[int, int] = field(default_factory=dict)
 
     def at(self, dim: int) -> Block | None:
         """The block that covers a dimension."""
@@ -68,7 +70,8 @@ class Label:
             data = block.data.transpose(0, *(1 + order)) if len(dims) > 1 else block.data
             blocks.append(Block(tuple(sorted(dims)), data))
         free = frozenset(where[d] for d in self.free if d in where)
-        return Label(tuple(shape), tuple(blocks), free, self.zero)
+        made = {where[d]: n for d, n in self.made.items() if d in where}
+        return Label(tuple(shape), tuple(blocks), free, self.zero, made)
 
 
 def make_data(ids: Array, loud: bool = False, columns: Sequence[Array] = ()) -> Array:

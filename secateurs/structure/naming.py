@@ -16,7 +16,9 @@ def role(module: nn.Module, tensor: str, axis: int, rank: int) -> str:
         return ("in", "out")[axis] if axis < 2 else "kernel"
     if isinstance(module, CONVOLUTIONS):
         return ("out", "in")[axis] if axis < 2 else "kernel"
-    if isinstance(module, nn.Linear) or (tensor.endswith("weight") and isinstance(module, nn.MultiheadAttention)):
+    if isinstance(module, (nn.Linear, nn.RNNBase, nn.RNNCellBase)) or (
+        tensor.endswith("weight") and isinstance(module, nn.MultiheadAttention)
+    ):
         return ("out", "in")[axis]
     if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
         return ("rows", "width")[axis]

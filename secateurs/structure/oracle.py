@@ -13,9 +13,11 @@ from torch.utils import _pytree
 
 from ..errors import StructureError
 from .copying import call, copy_with, named_tensors, no_fastpath, tensors_in
+from .ledger import Ledger
 from .surgery import Surgery, refit
 from .tracing import random_kept
-from .types import Array, Structure
+from .trial import fake_shapes
+from .types import Array, Run, Structure
 
 # Relative to the largest output: rounding of sums in another order, through tens of layers.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-4, torch.bfloat16: 5e-2, torch.float16: 2e-2}
@@ -57,15 +59,15 @@ def cut_copy(model: nn.Module, surgery: Surgery) -> nn.Module:
     return copy
 
 
-def run(model: nn.Module, inputs: Any) -> list[Tensor]:
-    """All output tensors in eval mode, without gradients; buffers that a forward writes are protected."""
+def run(model: nn.Module, inputs: Any, training: bool = False) -> list[Tensor]:
+    """All output tensors, in eval mode or in training, without gradients; the modules' modes are as before after."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(random_kept(inputs))
         stack.enter_context(no_fastpath())
         stack.enter_context(torch.no_grad())
         inputs = _pytree.tree_map(lambda v: v.detach().clone() if isinstance(v, Tensor) else v, inputs)
         modes = {m: m.training for m in model.modules()}
-        model.eval()
+        model.train() if training else model.eval()
         torch.manual_seed(0)  # inside fork_rng: random operators in a forward draw the same twice
         try:
             return tensors_in(call(model, inputs))
@@ -98,11 +100,21 @@ def difference(expected: list[Tensor], got: list[Tensor]) -> str | None:
 
 
 def verify(model: nn.Module, structure: Structure, keep: Array, surgery: Surgery, inputs: Any) -> None:
-    """Raises: StructureError when the shrunk network would compute something else than the masked one."""
+    """Hold the shrunk network against the masked one, on all inputs of the trace that took another way as well.
+
+    In training mode, where that was traced, outputs are compared in shape only: dropout draws differ.
+
+    Raises:
+        StructureError: the shrunk network would compute something else.
+    """
     try:
-        expected = run(masked_copy(model, structure, keep), inputs)
-        got = run(cut_copy(model, surgery), inputs)
-        why = difference(expected, got)
+        further = [(other, beside(inputs, other.inputs)) for other in structure.runs]
+        given = [inputs, *(held for other, held in further if not other.training)]
+        expected = _each(masked_copy(model, structure, keep), given)
+        got = _each(cut_copy(model, surgery), given)
+        found = [difference(a, b) for a, b in zip(expected, got)]
+        found += [_misshapen(model, surgery, other, held) for other, held in further if other.training]
+        why = next((reason for reason in found if reason is not None), None)
     except StructureError:
         raise
     except Exception as error:
@@ -113,3 +125,32 @@ def verify(model: nn.Module, structure: Structure, keep: Array, surgery: Surgery
             "Trace it again on the same example inputs; if this remains, exclude the layers named by "
             "`inspect` around the operators it lists"
         )
+
+
+def _each(model: nn.Module, several: list[Any]) -> list[list[Tensor]]:
+    return [run(model, inputs) for inputs in several]
+
+
+def _misshapen(model: nn.Module, surgery: Surgery, other: Run, inputs: Any) -> str | None:
+    """What is wrong with the shapes that the shrunk network puts out in training mode."""
+    if other.faked:
+        shapes = [shape for shape, _ in fake_shapes(model, surgery, inputs, Ledger(training=True))]
+    else:
+        # A forward in training writes to what it holds, so this copy shares nothing.
+        copy = copy_with(model, lambda n, t: surgery.cut(n, t.detach()).clone())
+        refit(copy, surgery)
+        shapes = [tuple(t.shape) for t in run(copy, inputs, training=True)]
+    return None if shapes == other.shapes else "in training mode its outputs have other shapes"
+
+
+def beside(like: Any, inputs: Any) -> Any:
+    """Inputs on the device of others, and in their precision: the model may have moved since it was traced."""
+    device = next((t.device for t in tensors_in(like)), None)
+    new, old = (next((t.dtype for t in tensors_in(v) if t.is_floating_point()), None) for v in (like, inputs))
+
+    def moved(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return value.to(device, new if value.dtype == old else None)
+
+    return _pytree.tree_map(moved, inputs)

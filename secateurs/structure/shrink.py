@@ -39,7 +39,8 @@ def shrink(
         keep: booleans (atoms,).
         example_inputs: for the check; those of the trace when None.
         inplace: cut ``model`` itself; its Parameter objects stay, with smaller data and no gradient.
-        check: compare the masked network with the shrunk one on the example inputs in eval mode.
+        check: compare the masked network with the shrunk one on the example inputs in eval mode, and on those of
+            the structure's further runs.
 
     Raises:
         StructureError: a layer would be emptied, the structure is not this model's, or the outputs differ

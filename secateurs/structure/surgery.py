@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,11 @@ from torch import Tensor, nn
 
 from ..errors import StructureError, unknown
 from .attributes import kept_attributes, layer_attributes
+from .bypass import Wiring, bypass
 from .copying import named_tensors
 from .modules import REGISTERED
+from .pretrained import follow_cut
+from .resizing import merged, resize
 from .types import Array, Structure
 
 
@@ -24,6 +28,9 @@ class Surgery(BaseModel):
         shapes: tensor → shape before the cut, checked on replay.
         attributes: module path → attribute → new value.
         swapped: module path → name of the registered class that takes over.
+        resized: module path → rows of a call with explicit sizes, the position of one, and what to scale it by: before,
+            after (see :mod:`.resizing`).
+        bypassed: module path → which of its arguments what stands in its place returns.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -32,6 +39,8 @@ class Surgery(BaseModel):
     shapes: dict[str, list[int]] = Field(default_factory=dict)
     attributes: dict[str, dict[str, Any]] = Field(default_factory=dict)
     swapped: dict[str, str] = Field(default_factory=dict)
+    resized: dict[str, list[tuple[str, int, int, int]]] = Field(default_factory=dict)
+    bypassed: dict[str, Wiring] = Field(default_factory=dict)
 
     def then(self, other: Surgery) -> Surgery:
         """This cut followed by ``other`` (recorded on the network that this one leaves), as one cut."""
@@ -47,7 +56,19 @@ class Surgery(BaseModel):
         attributes = {path: dict(a) for path, a in self.attributes.items()}
         for path, values in other.attributes.items():
             attributes.setdefault(path, {}).update(values)
-        return Surgery(kept=kept, shapes=shapes, attributes=attributes, swapped={**self.swapped, **other.swapped})
+        both = {**self.swapped, **other.swapped}
+        whole = Surgery(kept=kept, shapes=shapes, attributes=attributes, swapped=both)
+        paths = [*self.resized, *(p for p in other.resized if p not in self.resized)]
+        whole.resized = {p: merged(self.resized.get(p, ()), other.resized.get(p, ())) for p in paths}
+        whole.bypassed = {**self.bypassed, **other.bypassed}
+        return whole._forgetting()
+
+    def _forgetting(self) -> Surgery:
+        """Without what happens inside a module that goes altogether."""
+        for held in (self.kept, self.attributes, self.swapped, self.resized):
+            for name in [n for n in held if within(n, self.bypassed)]:
+                del held[name]  # type: ignore[attr-defined]
+        return self
 
     def cut(self, name: str, tensor: Tensor) -> Tensor:
         """The kept part of a tensor that has the shape of ``name`` (a parameter, its gradient or moment)."""
@@ -60,10 +81,21 @@ class Surgery(BaseModel):
         return tensor
 
 
+def within(place: str, paths: Iterable[str]) -> bool:
+    """Whether a tensor or module is one of these modules or lies in one."""
+    return any(place == path or place.startswith(path + ".") for path in paths)
+
+
+def removed(structure: Structure, keep: Array) -> list[str]:
+    """Blocks that are not kept."""
+    return [b.path for b in structure.bypasses if not keep[b.atom]]
+
+
 def plan(model: nn.Module, structure: Structure, keep: Array) -> Surgery:
     """The surgery that keeps these atoms; attributes of PyTorch's own layers follow when it is applied."""
     alive = np.append(keep, True)
     surgery = Surgery(attributes=kept_attributes(structure.attributes, keep, model))
+    surgery.bypassed = {b.path: b.wiring for b in structure.bypasses if not keep[b.atom]}
     for (name, axis), ids in structure.axes.items():
         stays = alive[ids]
         if not stays.all():
@@ -72,12 +104,16 @@ def plan(model: nn.Module, structure: Structure, keep: Array) -> Surgery:
     for swap in structure.swaps:
         if not alive[swap.ids].all():
             surgery.swapped[swap.path] = swap.target
+    for change in structure.resizes:
+        left = int(alive[change.ids].sum())
+        if left < len(change.ids):
+            surgery.resized.setdefault(change.path, []).append((change.call, change.position, len(change.ids), left))
     for path, module in model.named_modules():
         # An encoder hands its layers nested tensors only they, uncut, can read.
         nested = isinstance(module, nn.TransformerEncoder) and getattr(module, "use_nested_tensor", False)
         if nested and any(_inside(swapped, path) for swapped in surgery.swapped):
             surgery.attributes.setdefault(path, {})["use_nested_tensor"] = False
-    return surgery
+    return surgery._forgetting()
 
 
 def _inside(path: str, parent: str) -> bool:
@@ -85,7 +121,9 @@ def _inside(path: str, parent: str) -> bool:
 
 
 def refit(model: nn.Module, surgery: Surgery) -> None:
-    """After the tensors were cut: swap classes, set attributes, and record layers' own widths."""
+    """After the tensors were cut: take blocks out, swap classes, set attributes, and record layers' own widths."""
+    for path, wiring in surgery.bypassed.items():
+        bypass(model, path, wiring)
     for path, name in surgery.swapped.items():
         if name not in REGISTERED:
             raise unknown("replacement module", name, REGISTERED)
@@ -99,6 +137,8 @@ def refit(model: nn.Module, surgery: Surgery) -> None:
         for key, value in values.items():
             old = getattr(module, key, None)
             setattr(module, key, tuple(value) if isinstance(old, tuple) else value)
+    for path, rows in surgery.resized.items():
+        resize(model.get_submodule(path), rows)
     touched = {name.rpartition(".")[0] for name in surgery.kept} | set(surgery.attributes)
     for path, module in model.named_modules(remove_duplicate=False):
         # A tied tensor is cut under one name but widens other modules too: look at all holders.
@@ -111,13 +151,40 @@ def refit(model: nn.Module, surgery: Surgery) -> None:
 
 
 def apply(model: nn.Module, surgery: Surgery) -> None:
-    """Cut the model in place; Parameter objects stay the same, gradients are dropped."""
-    for name, tensor in list(named_tensors(model)):
+    """Cut the model in place; Parameter objects stay the same, gradients are dropped. Those of blocks that go are
+    left empty, so that an optimizer that still holds them does not hold their memory."""
+    held = list(named_tensors(model))
+    for name, tensor in held:
         if name in surgery.kept:
             # `.data` keeps the Parameter's identity, so optimizers and ties go on referring to it.
             tensor.grad = None
             tensor.data = surgery.cut(name, tensor.detach())
     refit(model, surgery)
+    left = {id(tensor) for _, tensor in named_tensors(model)}
+    for _, tensor in held:
+        if id(tensor) not in left:
+            tensor.grad = None
+            tensor.data = tensor.data.new_empty(0)
+    for module in model.modules():
+        if isinstance(module, nn.RNNBase):
+            module.flatten_parameters()  # cuDNN wants all of them in one piece of memory
+    _forget(model)
+    follow_cut(model)
+
+
+def _forget(model: nn.Module) -> None:
+    """Let modules drop what they keep of their tensors, such as biases looked up once for evaluation.
+
+    They do so when their tensors move (``to``) or a mode begins (``train``); here nothing moves and no mode changes.
+    """
+    modes = {module: module.training for module in model.modules()}
+    for module, training in modes.items():
+        if type(module).train is not nn.Module.train:
+            module.train(training)
+        if type(module)._apply not in (nn.Module._apply, nn.RNNBase._apply):
+            module._apply(lambda tensor: tensor)
+    for module, training in modes.items():
+        module.training = training
 
 
 def replay(model: nn.Module, surgery: Surgery) -> nn.Module:
@@ -136,7 +203,7 @@ def replay(model: nn.Module, surgery: Surgery) -> nn.Module:
                 f"the surgery cuts {name!r} of shape {tuple(shape)}, but here it has shape "
                 f"{tuple(present[name])}; build the model with the arguments it was pruned with"
             )
-    for path in (*surgery.swapped, *surgery.attributes):
+    for path in (*surgery.swapped, *surgery.attributes, *surgery.resized, *surgery.bypassed):
         try:
             model.get_submodule(path)
         except AttributeError as error:

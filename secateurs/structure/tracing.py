@@ -8,33 +8,86 @@ branches on values that fakes do not have, the same run is made on real tensors.
 from __future__ import annotations
 
 import contextlib
+import random
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _pytree
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from ..errors import StructureError
 from .copying import call, copy_with, named_tensors, no_fastpath, tensors_in
+from .decisions import Looking, looks
+from .flow import Flow
 from .labels import Label
-from .ledger import Ledger
+from .ledger import OUTPUT, Asked, Ledger
+from .recurrence import Run, Whole
+from .resizing import Count, Request, Watching
 from .rules import RULES, Call
 from .rules.call import argument_names
 
 LABEL = "_secateurs_label"
 ORIGIN = "_secateurs_origin"
+CONSTANT = -(2**31)  # origin of a tensor that neither the model nor its input holds
 INERT = {"aten::sym_size", "aten::sym_stride", "aten::sym_numel", "aten::sym_storage_offset", "prim::device"}
 SWAPPED = (nn.MultiheadAttention,)
+FEW = 64  # numbers; a longer tensor that the code writes down is a table
+
+
+def _grouped_mm(rows: Tensor, stack: Tensor, *rest: Any, out_dtype: Any = None, **named: Any) -> Tensor:
+    if (rows.dim(), stack.dim()) != (2, 3):
+        return torch.ops.aten._grouped_mm(rows, stack, *rest, out_dtype=out_dtype, **named)
+    return rows.new_empty(*rows.shape[:-1], stack.shape[-1], dtype=out_dtype)
+
+
+# Operators whose fake kernel refuses types that the real one takes.
+FAKED = {"aten::_grouped_mm": _grouped_mm}
+
+
+class Fakes(FakeTensorMode):
+    """Fake tensors whose operators' shapes come from PyTorch's own kernels, which takes a fraction of the time."""
+
+    def __init__(self) -> None:
+        super().__init__(allow_non_fake_inputs=True)
+
+    def cpp_meta_supports_symint(self, func: Any) -> bool:
+        return True  # sizes here are plain integers, so no operator has to be taken apart for them
 
 
 def label_of(tensor: Tensor) -> Label:
     label = getattr(tensor, LABEL, None)
     shape = tuple(tensor.shape)
     return label if label is not None and label.shape == shape else Label(shape)
+
+
+@lru_cache(maxsize=4096)
+def _numeric(func: Any) -> tuple[str, ...]:
+    """Arguments that may be numbers to compute with: no sizes, no dimensions."""
+    types = ("number", "float", "Optional[number]", "Optional[float]", "Tensor")
+    return tuple(a.name for a in func._schema.arguments if str(a.type) in types)
+
+
+def numbers_of(func: Any, arguments: dict[str, Any]) -> tuple[str, ...]:
+    """Numbers that an operator computes with, also where the code made a small tensor of them."""
+    found: list[Any] = []
+    for name in _numeric(func):
+        value = arguments[name]
+        if isinstance(value, (int, float)):
+            found.append(value)
+        elif func is torch.ops.aten.lift_fresh.default and not isinstance(value, FakeTensor) and value.numel() <= FEW:
+            with _disable_current_modes():
+                found += value.flatten().tolist()
+    return tuple(map(repr, found))
+
+
+def _nodes_of(tensor: Tensor) -> list[Any]:
+    return [block.ids for block in label_of(tensor).blocks]
 
 
 class Reader(TorchDispatchMode):
@@ -44,10 +97,15 @@ class Reader(TorchDispatchMode):
         super().__init__()
         self.ledger = ledger
         self.stack: list[tuple[str, nn.Module]] = [("", root)]
+        self.decisions = None if ledger.faked else ledger.decisions  # fakes have no values to look at
+        self._calls = [Count()]  # with explicit sizes, of each running module
         self._aliases: dict[int, list[weakref.ref[Tensor]]] = {}
+        self._muted = False
 
     def remember(self, tensor: Tensor, label: Label | None) -> None:
         setattr(tensor, ORIGIN, self.ledger.now)
+        if self.ledger.flow is not None:
+            self.ledger.flow.renew(tensor)
         if label is not None and label.shape == tuple(tensor.shape):
             setattr(tensor, LABEL, label)
         with contextlib.suppress(Exception):  # sparse and other storage-free tensors
@@ -56,16 +114,52 @@ class Reader(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        if func._schema.name in INERT:
+        faked = FAKED.get(func._schema.name, func) if isinstance(args and args[0], FakeTensor) else func
+        out = faked(*args, **kwargs)
+        if self._muted or func._schema.name in INERT:
             return out
         inputs = [a for a in _pytree.arg_tree_leaves(*args, **kwargs) if isinstance(a, Tensor)]
-        self.ledger.inputs_of.append({getattr(t, ORIGIN, 0) for t in inputs})
+        self._begin(func, inputs)
         if func._schema.is_mutable:
             self._mutate(func, args, kwargs, inputs, out)
         else:
             self._apply(func, args, kwargs, inputs, out)
+        if self.decisions is not None and looks(func, inputs):
+            self.decisions.look({getattr(t, ORIGIN, CONSTANT) for t in inputs})
         return out
+
+    def look(self, tensor: Tensor) -> None:
+        """Python takes a tensor's values."""
+        if self.decisions is not None:
+            self.decisions.look({getattr(tensor, ORIGIN, CONSTANT)})
+
+    def whole(self, func: Any, args: Any, kwargs: Any, run: Run) -> Any:
+        """Run something as if it were the one operator ``func``, whatever it is made of."""
+        self._muted = True
+        try:
+            out = run(*args, **kwargs)
+        finally:
+            self._muted = False
+        inputs = [a for a in _pytree.arg_tree_leaves(*args, **kwargs) if isinstance(a, Tensor)]
+        self._begin(func, inputs)
+        self._apply(func, args, kwargs, inputs, out)
+        return out
+
+    def sized(self, request: Request, out: Any) -> None:
+        """Note which sizes in the running module's code count what."""
+        call = [count(request.form) for count in self._calls][-1]
+        if any(isinstance(module, SWAPPED) for _, module in self.stack):
+            return
+        for position, tensor, dim in request.places(out):
+            block = label_of(tensor).at(dim)
+            if block is not None:
+                ids = np.moveaxis(block.ids, block.dims.index(dim), 0)
+                rows = ids.reshape(len(ids), -1)
+                self.ledger.asked.append(Asked(self.stack[-1][0], call, position, rows))
+
+    def _begin(self, func: Any, inputs: list[Tensor]) -> None:
+        path, module = self.stack[-1]
+        self.ledger.begin(func._schema.name, path, type(module), {getattr(t, ORIGIN, CONSTANT) for t in inputs})
 
     def _call(self, func: Any, args: Any, kwargs: Any, out: Any) -> Call:
         names = argument_names(func)
@@ -79,6 +173,8 @@ class Reader(TorchDispatchMode):
 
     def _apply(self, func: Any, args: Any, kwargs: Any, inputs: list[Tensor], out: Any) -> None:
         call_ = self._call(func, args, kwargs, out)
+        flow = self.ledger.flow
+        read = flow.read(inputs, label_of) if flow is not None else ()
         rule = RULES.get(call_.name) if func.namespace == "aten" else None
         if rule is None:
             labels: Any = None
@@ -93,11 +189,15 @@ class Reader(TorchDispatchMode):
                 self._unknown(call_, func, inputs, f": {type(error).__name__} {error}")
         outputs = list(out) if isinstance(out, (tuple, list)) else [out]
         labels = list(labels) if isinstance(labels, (tuple, list)) else [labels]
+        self.ledger.results[self.ledger.now] = labels
         if not call_.swapped:
             self.ledger.history.append((call_.name, labels))
+            self.ledger.numbers.append(numbers_of(func, call_.arguments))
         for tensor, label in zip(outputs, labels + [None] * len(outputs)):
             if isinstance(tensor, Tensor):
                 self.remember(tensor, label)
+        if flow is not None:
+            flow.step(call_, read, outputs, written=func._schema.is_mutable)
 
     def _unknown(self, call_: Call, func: Any, inputs: list[Tensor], detail: str = "") -> None:
         for tensor in inputs:
@@ -115,7 +215,11 @@ class Reader(TorchDispatchMode):
             if rule_name in RULES and isinstance(out, (tuple, list)):
                 self._apply(func, args, kwargs, inputs, out)  # batch norm in training form and its kin
             else:
-                self._unknown(self._call(func, args, kwargs, out), func, inputs)
+                call_ = self._call(func, args, kwargs, out)
+                self._unknown(call_, func, inputs)
+                if self.ledger.flow is not None:
+                    self.ledger.flow.step(call_, self.ledger.flow.read(inputs, label_of), (), written=True)
+                    self.ledger.flow.touch(targets)
             return
         target = targets[0]
         self._apply(func, args, kwargs, inputs, target)
@@ -139,6 +243,8 @@ class Reader(TorchDispatchMode):
             # Whoever reads a view later depends on this write and on what was there before.
             self.ledger.inputs_of[-1].add(getattr(other, ORIGIN, 0))
             setattr(other, ORIGIN, self.ledger.now)
+        if self.ledger.flow is not None:
+            self.ledger.flow.touch(others)
         if not others:
             return
         reason = f"written in place through a view (in '{self.stack[-1][0]}')"
@@ -157,17 +263,28 @@ class Reader(TorchDispatchMode):
     def watching(self, model: nn.Module) -> Iterator[None]:
         """Keep the stack of running modules through hooks on (a copy of) the model."""
         names = {id(m): n for n, m in model.named_modules()}
+        flow, products, decisions = self.ledger.flow, self.ledger.products, self.decisions
 
-        def enter(module: nn.Module, _: Any) -> None:
+        def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
             self.stack.append((names.get(id(module), ""), module))
+            self._calls.append(Count())
+            if flow is not None:
+                flow.enter(*self.stack[-1], args, kwargs, len(products))
+            if decisions is not None:
+                decisions.enter(*self.stack[-1], (args, kwargs), self.ledger.now, _nodes_of)
 
-        def leave(module: nn.Module, _: Any, __: Any) -> None:
+        def leave(module: nn.Module, _: Any, out: Any) -> None:
             if len(self.stack) > 1:
                 self.stack.pop()
+                self._calls.pop()
+                if flow is not None:
+                    flow.leave(out, len(products))
+                if decisions is not None:
+                    decisions.leave(out, self.ledger.now)
 
         handles = []
         for module in model.modules():
-            handles.append(module.register_forward_pre_hook(enter, prepend=True))
+            handles.append(module.register_forward_pre_hook(enter, prepend=True, with_kwargs=True))
             handles.append(module.register_forward_hook(leave, always_call=True))
         try:
             yield
@@ -189,26 +306,58 @@ def fake_inputs(mode: FakeTensorMode, inputs: Any) -> Any:
     return _pytree.tree_map(lambda v: fake(mode, v) if isinstance(v, Tensor) else v, inputs)
 
 
-def random_kept(inputs: Any) -> Any:
-    """Context: torch's random state is as before afterwards, on every device in use."""
+@contextlib.contextmanager
+def random_kept(inputs: Any) -> Iterator[None]:
+    """Random states are as before afterwards: torch's on every device in use, Python's and NumPy's.
+
+    So the next run draws the same; in training, code may drop layers at random.
+    """
     found = {t.device for t in tensors_in(inputs) if t.device.type == "cuda"}
-    return torch.random.fork_rng(devices=[d.index or 0 for d in found])
+    held = random.getstate(), np.random.get_state()  # noqa: NPY002 - the state that others use
+    try:
+        with torch.random.fork_rng(devices=[d.index or 0 for d in found]):
+            yield
+    finally:
+        random.setstate(held[0])
+        np.random.set_state(held[1])  # noqa: NPY002
 
 
-def read(model: nn.Module, inputs: Any) -> Ledger:
-    """Trace the model on its inputs.
+def read(model: nn.Module, inputs: Any, flow: bool = False) -> Ledger:
+    """Trace the model on its inputs in evaluation mode.
+
+    Args:
+        flow: also record which value comes from which.
 
     Raises:
         StructureError: the model does not run on the example inputs.
     """
+    return _read(model, inputs, lambda: Ledger(flow=Flow() if flow else None))
+
+
+def reread(model: nn.Module, inputs: Any, before: Ledger, *, training: bool = False, fakes: bool = True) -> Ledger:
+    """The ledger of one more run, in which the facts of those before are held.
+
+    Args:
+        fakes: try fake tensors first.
+
+    Raises:
+        StructureError: the model does not run on the inputs.
+    """
+    return _read(model, inputs, before.again, training, fakes)
+
+
+def _read(
+    model: nn.Module, inputs: Any, start: Callable[[], Ledger], training: bool = False, fakes: bool = True
+) -> Ledger:
     try:
-        return _read(model, inputs, FakeTensorMode(allow_non_fake_inputs=True))
+        if fakes:
+            return _run(model, inputs, Fakes(), start(), training)
     except StructureError:
         raise
     except Exception:  # data-dependent Python, or an operator without a fake kernel
         pass
     try:
-        return _read(model, inputs, None)
+        return _run(model, inputs, None, start(), training)
     except StructureError:
         raise
     except Exception as error:
@@ -219,24 +368,33 @@ def read(model: nn.Module, inputs: Any) -> Ledger:
         ) from error
 
 
-def _read(model: nn.Module, inputs: Any, mode: FakeTensorMode | None) -> Ledger:
+def _run(model: nn.Module, inputs: Any, mode: FakeTensorMode | None, ledger: Ledger, training: bool) -> Ledger:
+    ledger.faked, ledger.inputs, ledger.training = mode is not None, inputs, training
     if mode is None:
-        shadow = copy_with(model, lambda _, t: t.detach() if isinstance(t, nn.Parameter) else t.detach().clone())
+        # In training, code may write to its parameters, too: averaged codebooks do.
+        shared = () if training else nn.Parameter
+        shadow = copy_with(model, lambda _, t: t.detach() if isinstance(t, shared) else t.detach().clone())
         inputs = _pytree.tree_map(lambda v: v.detach().clone() if isinstance(v, Tensor) else v, inputs)
     else:
         shadow = copy_with(model, lambda _, t: fake(mode, t))
         inputs = fake_inputs(mode, inputs)
-    ledger = Ledger(faked=mode is not None)
     follow(shadow, inputs, mode, ledger)
     return ledger
 
 
 def follow(shadow: nn.Module, inputs: Any, mode: FakeTensorMode | None, ledger: Ledger) -> None:
-    """Run a copy under the reader, writing to ``ledger``."""
-    shadow.eval()
+    """Run a copy under the reader, in the mode that ``ledger`` says, writing to it."""
+    shadow.train() if ledger.training else shadow.eval()
     reader = Reader(ledger, shadow)
-    for name, tensor in named_tensors(shadow):
+    for number, (name, tensor) in enumerate(named_tensors(shadow)):
         reader.remember(tensor, ledger.tensor(name, tensor.shape))
+        setattr(tensor, ORIGIN, -1 - number)
+        if number == len(ledger.tensors):
+            ledger.tensors.append(name)
+        if ledger.flow is not None:
+            ledger.flow.tensors[name] = ledger.flow.value(tensor)
+    for tensor in tensors_in(inputs):
+        setattr(tensor, ORIGIN, 0)
     with contextlib.ExitStack() as stack:
         stack.enter_context(random_kept(inputs))
         stack.enter_context(no_fastpath())
@@ -245,10 +403,18 @@ def follow(shadow: nn.Module, inputs: Any, mode: FakeTensorMode | None, ledger: 
             stack.enter_context(mode)
         stack.enter_context(reader.watching(shadow))
         stack.enter_context(reader)
+        stack.enter_context(Whole(reader.whole))
+        stack.enter_context(Watching(reader.sized))
+        if reader.decisions is not None:
+            stack.enter_context(Looking(reader.look))
         out = call(shadow, inputs)
     outputs = tensors_in(out)
+    if ledger.flow is not None:
+        ledger.flow.results = [ledger.flow.value(t) for t in outputs]
     ledger.outputs = [(tuple(t.shape), t.dtype) for t in outputs]
+    origins = {getattr(t, ORIGIN, 0) for t in outputs}
+    ledger.begin(OUTPUT, "", None, origins)
     for tensor in outputs:
         for block in label_of(tensor).blocks:
             ledger.freeze(block.ids, "the model's output")
-    ledger.finish({getattr(t, ORIGIN, 0) for t in outputs})
+    ledger.finish(origins)

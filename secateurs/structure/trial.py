@@ -13,8 +13,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,8 @@ from .copying import copy_with
 from .labels import Array, Block, Label, make_data
 from .ledger import Ledger
 from .surgery import Surgery, plan, refit
-from .tracing import fake, fake_inputs, follow
-from .types import Structure
+from .tracing import Fakes, fake, fake_inputs, follow
+from .types import Family, Structure
 
 FIXED_BY_CODE = "the model's code fixes this size: it does not do the same with one group fewer"
 
@@ -36,7 +36,7 @@ class Survivors(Ledger):
     """A ledger whose nodes are those of a first trace that survive a cut."""
 
     def __init__(self, first: Ledger, alive: Array) -> None:
-        super().__init__()
+        super().__init__(training=first.training)
         self._first, self._alive = first, alive
         self._axes = {(a.tensor, a.axis): a for a in first.axes}
         self.wrong = False
@@ -60,16 +60,18 @@ class Survivors(Ledger):
         self.loose.append(ids if len(ids) == count else np.full(count, 0))
         return self.loose[-1]
 
-    def agrees(self) -> bool:
-        """Did every operator put out what survives of what it put out before?"""
+    def differs(self) -> str | None:
+        """The module in which an operator did not put out what survives of what it put out before."""
         if self.wrong:
-            return False
-        for (old_name, old), (new_name, new) in zip(self._first.history, self.history):
+            return ""
+        numbers = zip(self._first.numbers, self.numbers)
+        for (old_name, old), (new_name, new), (before, now) in zip(self._first.history, self.history, numbers):
             if old_name != new_name:
                 break  # the code took another way (a copy where a view was); the oracle judges the rest
-            if not all(self._same(a, b) for a, b in zip(old, new)):
-                return False
-        return True
+            if before != now or not all(self._same(a, b) for a, b in zip(old, new)):
+                number = next(n for n, labels in self.results.items() if labels is new)
+                return self.operators[number].path
+        return None
 
     def _same(self, old: Label | None, new: Label | None) -> bool:
         before = {b.dims: b.ids for b in old.blocks} if old is not None else {}
@@ -82,8 +84,8 @@ class Survivors(Ledger):
 
 # How many atoms a trial takes: no two families that are near each other alike, nothing divisible by 2 or 3.
 COPRIME = (1, 5, 7, 11, 13, 17, 19, 23)
-# Further cuts at most; 2³ families that lose the same number are told apart completely.
-ROUNDS = 3
+# Cuts after the first, which tell families apart that had to lose the same number in it.
+ROUNDS = 2
 
 
 @dataclass
@@ -98,65 +100,97 @@ class Trial:
     ledger: Ledger
     nodes: Array
     structure: Structure
-    inputs: Any
+    _known: dict[Any, str | None] = field(default_factory=dict)
 
-    def runs(self, families: list[int]) -> bool:
-        """Does the model do the same, with outputs of unchanged shape, at other sizes?
+    def fails(self, families: list[int]) -> str | None:
+        """Where the model does not do the same, with outputs of unchanged shape, when all families lose some.
 
-        Families lose different numbers of atoms, so that code which takes one layer's width for
-        another's fails; the numbers have no small divisor, so that code which needs a multiple fails.
-        Families that had to lose the same number are then told apart by further cuts, in which only some
-        of them lose one. An axis of one index has no label to compare, so families that
-        come down to one are only tried for shapes.
+        The path of the module whose code it is, as far as that can be told; None where it does the same.
+        Families lose different numbers of atoms, so that code which takes one layer's width for another's
+        fails; the numbers have no small divisor, so that code which needs a multiple fails. An axis of one
+        index has no label to compare, so families that come down to one are only tried for shapes.
         """
         wide = [f for f in families if not self._narrow(f)]
-        rank, fewer = self._numbers(wide)
-        if wide and not self._cut(fewer, strict=True):
-            return False
-        for bit in range(min(ROUNDS, max(rank.values(), default=0).bit_length())):
-            some = {f: 1 for f in wide if rank[f] >> bit & 1}
-            if some and not self._cut(some, strict=True):
-                return False
-        return len(wide) == len(families) or self._cut(dict.fromkeys(families, 1), strict=False)
+        if wide and (place := self._cut(self._numbers(wide)[0], strict=True)) is not None:
+            return place
+        return None if len(wide) == len(families) else self._cut(dict.fromkeys(families, 1), strict=False)
 
-    def _numbers(self, families: list[int]) -> tuple[dict[int, int], dict[int, int]]:
-        """How many atoms each family loses, and its rank among those that lose as many."""
-        alike: dict[int, int] = {}
-        rank, fewer = {}, {}
+    def runs(self, families: list[int]) -> bool:
+        """Does it not fail, whatever families lose more than others?"""
+        wide = [f for f in families if not self._narrow(f)]
+        further = self._numbers(wide)[1:]
+        return self.fails(families) is None and all(self._cut(fewer, strict=True) is None for fewer in further)
+
+    def _numbers(self, families: list[int]) -> list[dict[int, int]]:
+        """How many atoms each family loses in each cut: no two that lose as many in all of them within a period.
+
+        In the first cut all lose some; the period is 4 for the smallest families and grows with their size.
+        """
+        cuts: list[dict[int, int]] = [{} for _ in range(1 + ROUNDS)]
         for position, family in enumerate(families):
             size = len(self.structure.families[family].atoms)
             choices = [c for c in COPRIME if c <= max(1, size - 2)]
-            number = choices[position % len(choices)]
-            fewer[family], rank[family] = number, alike.get(number, 0)
-            alike[number] = rank[family] + 1
-        return rank, fewer
+            rest, digit = divmod(position, len(choices))
+            cuts[0][family] = choices[digit]
+            for cut in cuts[1:]:
+                rest, digit = divmod(rest, len(choices) + 1)
+                if digit:
+                    cut[family] = choices[digit - 1]
+        return [cut for cut in cuts if cut]
 
     def _narrow(self, family: int) -> bool:
         atoms = self.structure.families[family].atoms
         if len(atoms) > 2:
             return False
+        if self.structure.families[family].kind == "head":
+            return True  # wide axes, but the one over heads comes down to one
         touching = (ids for ids in self.structure.axes.values() if (ids == atoms[0]).any())
         return any(len(ids) - int((ids == atoms[0]).sum()) < 2 for ids in touching)
 
-    def _cut(self, fewer_by_family: dict[int, int], strict: bool) -> bool:
+    def _cut(self, fewer_by_family: dict[int, int], strict: bool) -> str | None:
+        key = strict, tuple(sorted(fewer_by_family.items()))
+        if key not in self._known:
+            self._known[key] = self._tried(fewer_by_family, strict)
+        return self._known[key]
+
+    def _tried(self, fewer_by_family: dict[int, int], strict: bool) -> str | None:
         keep = np.ones(self.structure.atoms, dtype=bool)
         for index, fewer in fewer_by_family.items():
             atoms = self.structure.families[index].atoms
             # Not the last ones: a cut in the middle tells orders apart.
             first = (len(atoms) - fewer) // 2
             keep[atoms[first : first + fewer]] = False
-        survivors = Survivors(self.ledger, np.append(keep, True)[self.nodes])
+        for run in (self.ledger, *self.ledger.others):
+            if run.faked and (place := self._run(run, keep, strict)) is not None:
+                return place
+        return None
+
+    def _run(self, run: Ledger, keep: Array, strict: bool) -> str | None:
+        survivors = Survivors(run, np.append(keep, True)[self.nodes])
+        mode, copy = Fakes(), self.model
         try:
-            surgery = plan(self.model, self.structure, keep)
-            same = fake_shapes(self.model, surgery, self.inputs, survivors) == self.ledger.outputs
-        except Exception:
-            return False
-        return same and (survivors.agrees() or not strict)
+            copy = fake_cut(self.model, plan(self.model, self.structure, keep), mode)
+            with _quiet():
+                follow(copy, fake_inputs(mode, run.inputs), mode, survivors)
+        except Exception as error:
+            return _running(error, copy)
+        if survivors.outputs != run.outputs:
+            return ""
+        return survivors.differs() if strict else None
 
 
-def fake_shapes(model: nn.Module, surgery: Surgery, inputs: Any, ledger: Ledger) -> list[Any]:
-    """Shapes of all outputs of the cut network, without computing them."""
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
+def _running(error: Exception, model: nn.Module) -> str:
+    """The innermost module in whose code an error arose."""
+    names = {id(module): name for name, module in model.named_modules()}
+    found, frames = "", error.__traceback__
+    while frames is not None:
+        found = names.get(id(frames.tb_frame.f_locals.get("self")), found)
+        frames = frames.tb_next
+    return found
+
+
+def fake_cut(model: nn.Module, surgery: Surgery, mode: FakeTensorMode) -> nn.Module:
+    """A copy of the cut network on fake tensors."""
 
     def part(name: str, tensor: Tensor) -> Tensor:
         kept = surgery.kept.get(name)
@@ -168,6 +202,13 @@ def fake_shapes(model: nn.Module, surgery: Surgery, inputs: Any, ledger: Ledger)
 
     copy = copy_with(model, part)
     refit(copy, surgery)
+    return copy
+
+
+def fake_shapes(model: nn.Module, surgery: Surgery, inputs: Any, ledger: Ledger) -> list[Any]:
+    """Shapes of all outputs of the cut network, without computing them."""
+    mode = Fakes()
+    copy = fake_cut(model, surgery, mode)
     with _quiet():
         follow(copy, fake_inputs(mode, inputs), mode, ledger)
     return ledger.outputs
@@ -184,27 +225,52 @@ def _quiet() -> Iterator[None]:
         logger.disabled = disabled
 
 
-def failing(
-    model: nn.Module, ledger: Ledger, nodes: Array, structure: Structure, inputs: Any, seconds: float
-) -> list[int]:
-    """Families whose loss of an atom the code does not survive; all untested ones once time is up.
-
-    Args:
-        nodes: the atom of each node of ``ledger``, −1 for none.
-    """
-    if not structure.families:
+def failing(trial: Trial, seconds: float) -> list[int]:
+    """Families whose loss of an atom the code does not survive; all untested ones once time is up."""
+    everything = list(range(len(trial.structure.families)))
+    # On fakes that do not run this model nothing can be tried; the oracle decides on real tensors.
+    if not everything or not trial.ledger.faked or trial.runs(everything):
         return []
-    if not ledger.faked:
-        return []  # fakes do not run this model; the oracle decides on real tensors
-    trial = Trial(model, ledger, nodes, structure, inputs)
     deadline = time.monotonic() + seconds
+    kinds: dict[Any, list[int]] = {}
+    for index in everything:
+        kinds.setdefault(_kind(trial.model, trial.structure.families[index]), []).append(index)
+    bad = _search(lambda families: trial.fails(families) is None, list(kinds.values()), deadline)
+    good = [index for index in everything if index not in bad]
+    if good and not trial.runs(good):
+        bad += _search(trial.runs, [[index] for index in good], deadline)
+    return bad
 
-    def search(families: list[int]) -> list[int]:
-        if not families or trial.runs(families):
-            return []
-        if len(families) == 1 or time.monotonic() > deadline:
+
+def _kind(model: nn.Module, family: Family) -> Any:
+    """Families of one kind lie alike in modules that differ by number only: the same code is run on them."""
+    kind = []
+    for member in family.members:
+        path = member.rpartition(".")[0]
+        modules = path, path.rpartition(".")[0]
+        name = "".join(letter for letter in member if not letter.isdigit())
+        kind.append((name, *(type(model.get_submodule(module)) for module in modules)))
+    return tuple(kind)
+
+
+def _search(runs: Callable[[list[int]], bool], kinds: list[list[int]], deadline: float) -> list[int]:
+    """The families without which the rest runs.
+
+    Where one family of a kind fails alone, so do the others: the code is the same, and there may be many.
+    """
+    good: list[int] = []
+
+    def bad_of(kinds: list[list[int]]) -> list[int]:
+        families = [family for kind in kinds for family in kind]
+        if time.monotonic() > deadline:
             return families
-        half = len(families) // 2
-        return search(families[:half]) + search(families[half:])
+        if not families or runs(good + families):
+            good.extend(families)
+            return []
+        if len(families) == 1 or (len(kinds) == 1 and not runs(good + families[:1])):
+            return families
+        parts = kinds if len(kinds) > 1 else [[family] for family in families]
+        half = len(parts) // 2
+        return bad_of(parts[:half]) + bad_of(parts[half:])
 
-    return search(list(range(len(structure.families))))
+    return bad_of(kinds)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from ..errors import StructureError
+from .bypass import Wiring
+
+if TYPE_CHECKING:
+    from .evidence import Evidence
+    from .why import Why
 
 Array = np.ndarray
 
@@ -19,9 +24,9 @@ class Family:
 
     Attributes:
         name: module path of the first layer that produces them.
-        kind: "channel" or "head".
+        kind: "channel", "head" or "block".
         atoms: their indices.
-        members: the places that are cut together, such as ``layer1.0.conv1.weight[out]``.
+        members: the places that are cut together, such as ``layer1.0.conv1.weight[out]``; of blocks, their modules.
         minimum: how many must stay.
     """
 
@@ -42,11 +47,12 @@ class Gate:
 
 @dataclass(frozen=True)
 class Frozen:
-    """An axis, or ``size`` of its indices, that cannot be cut, and why."""
+    """An axis, or ``size`` of its indices, that cannot be cut, and why; or a module that is no block."""
 
     where: str
     size: int
     reason: str
+    kind: str = "axis"
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,35 @@ class Swap:
     ids: Array
 
 
+@dataclass(frozen=True)
+class Resize:
+    """Size ``position`` in a module's ``call`` with explicit sizes counts ``ids``, or a multiple."""
+
+    path: str
+    call: str
+    position: int
+    ids: Array
+
+
+@dataclass(frozen=True)
+class Bypass:
+    """A module that hands its input on, as ``wiring`` says, once ``atom`` is cut."""
+
+    path: str
+    atom: int
+    wiring: Wiring
+
+
+@dataclass(frozen=True)
+class Run:
+    """A further run that the trace made: its inputs and mode, whether on fake tensors, and the outputs' shapes."""
+
+    inputs: Any
+    training: bool
+    faked: bool
+    shapes: list[tuple[int, ...]]
+
+
 @dataclass
 class Structure:
     """What can be removed from a model, what goes with it, and what it costs.
@@ -88,8 +123,10 @@ class Structure:
         frozen: what cannot be cut and why.
         terms: "params", "macs", "bytes" as sums of products of widths. MACs are of one example.
         shared: alias names of tied tensors → canonical.
-        attributes, swaps: what changes on modules with a cut; ``shapes`` of all tensors as traced;
-            ``inputs``: the example inputs of the trace, for the check that ``shrink`` makes.
+        attributes, swaps, resizes, bypasses: what changes on modules with a cut; ``shapes`` of all tensors as traced;
+            ``inputs``: the example inputs of the trace, for the check that ``shrink`` makes;
+            ``runs``: further ones that it made, in training mode or on other inputs;
+            ``evidence``: what the trace saw, for ``why``.
     """
 
     atoms: int
@@ -102,8 +139,12 @@ class Structure:
     shared: dict[str, str]
     attributes: list[Attribute] = field(default_factory=list)
     swaps: list[Swap] = field(default_factory=list)
+    resizes: list[Resize] = field(default_factory=list)
+    bypasses: list[Bypass] = field(default_factory=list)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     inputs: Any = field(default=None, repr=False)
+    runs: list[Run] = field(default_factory=list, repr=False, compare=False)
+    evidence: Evidence | None = field(default=None, repr=False, compare=False)
 
     def mask(self, keep: torch.Tensor | Array | None) -> Array:
         """Check a keep mask and return it as booleans of shape (atoms,).
@@ -155,13 +196,28 @@ class Structure:
         lines = []
         for family in self.families:
             if family.name == where or any(_within(m, where) for m in family.members):
-                noun = {"channel": "channels", "head": "heads"}.get(family.kind, family.kind)
-                lines.append(f"{family.name}: {len(family.atoms)} {noun}, cut together in")
+                how = "each cut whole" if family.kind == "block" else "cut together in"
+                lines.append(f"{family.name}: {len(family.atoms)} {family.kind}s, {how}")
                 lines += [f"  {m}" for m in family.members]
         for frozen in self.frozen:
             if _within(frozen.where, where):
-                lines.append(f"{frozen.where}: {frozen.size} fixed: {frozen.reason}")
+                what = "no block" if frozen.kind == "block" else f"{frozen.size} fixed"
+                lines.append(f"{frozen.where}: {what}: {frozen.reason}")
         return "\n".join(lines) or f"nothing is known about {where!r}"
+
+    def why(self, where: str) -> Why:
+        """The chain of operators that ties a place to what it is cut together with, or to what fixes it.
+
+        Args:
+            where: a module path, a tensor, an axis such as ``conv1.weight[out]``, or a family.
+
+        Raises:
+            StructureError: nothing is called that (the message gives the nearest names), or this structure was computed
+                by ``restrict``, not traced.
+        """
+        from .why import why
+
+        return why(self, where)
 
     def restrict(self, keep: torch.Tensor | Array) -> Structure:
         """The structure of the network that ``shrink`` leaves, without tracing it again.

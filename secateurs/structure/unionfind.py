@@ -6,9 +6,14 @@ uniting two axes of a million indices is a handful of numpy calls and never a Py
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 Array = np.ndarray
+
+# Pairs that are united in one pass; more would only take memory.
+AT_ONCE = 4_000_000
 
 
 class UnionFind:
@@ -43,6 +48,22 @@ class UnionFind:
         if changed:
             self._parent = self.find(self._parent)
         return changed
+
+    def union_all(self, pairs: Iterable[tuple[Array, Array]]) -> None:
+        """Unite many pairs of arrays, in few passes over the nodes."""
+        lefts: list[Array] = []
+        rights: list[Array] = []
+        waiting = 0
+        for pair in pairs:
+            left, right = np.broadcast_arrays(*pair)
+            lefts.append(left.ravel())
+            rights.append(right.ravel())
+            waiting += left.size
+            if waiting > AT_ONCE:
+                self.union(np.concatenate(lefts), np.concatenate(rights))
+                lefts, rights, waiting = [], [], 0
+        if lefts:
+            self.union(np.concatenate(lefts), np.concatenate(rights))
 
     def tie(self, ids: Array, axis: int) -> bool:
         """Unite all nodes that differ only in their index along ``axis``."""

@@ -324,3 +324,24 @@ def test_two_budgets_that_bind_together() -> None:
                     assert gap >= -5e-4, (seed, step, name, gap)  # slack budgets have no price
             both += min(state["price.groups"], state["price.macs"]) > 1e-6
     assert both >= 10
+
+
+def test_a_head_for_training_has_no_macs_and_pays_none() -> None:
+    class Headed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.out = nn.Linear(6, 8), nn.Linear(8, 3)
+            self.aux = nn.Sequential(nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 3))
+
+        def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+            h = self.stem(x).relu()
+            return (self.out(h), self.aux(h)) if self.training else (self.out(h),)
+
+    found = find(Headed().double(), torch.randn(4, 6).double())
+    assert [layer.name for layer in found.layers] == ["stem", "aux.0"]
+    market = Market(Budget(macs=0.5), MarketSettings(warmup=0, horizon=2))
+    state, s = market.init(found), torch.ones(13, dtype=torch.float64)
+    for step in range(3):
+        s = market.step(found, state, _pulse(found, step, s, -torch.rand(13, dtype=torch.float64)))
+    assert bool((s[8:] == 1).all()) and float(s[:8].sum()) < 8
+    assert market.rents(found, state, s.numpy())["macs"][8:].tolist() == [0.0] * 5

@@ -32,10 +32,14 @@ def attention(call: Call) -> Label | list[Label | None]:
         for block in mask.blocks:
             if max(block.dims) >= len(mask.shape) - 2:
                 call.freeze(block.ids, "an attention mask's positions")
-        kept = mask.only(range(len(mask.shape) - 2))
-        repeated.append(Label((*mask.shape[:-2], 1, 1), kept, frozenset()))
+        outside = range(len(mask.shape) - 2)
+        free = mask.free.intersection(outside)
+        repeated.append(Label((*mask.shape[:-2], 1, 1), mask.only(outside), free, made=mask.made))
     rank = len(shape)
     outer = call.align(repeated, (*shape[:-2], 1, 1), "never")
+    heads = outer.at(rank - 3)
+    if heads is not None and rank > 3 and key.shape[-3] == 1:
+        call.size("repeats", heads.ids)
     blocks = [_value_block(call, value, outer)] if value.at(rank - 1) is not None else list(outer.blocks)
     _count(call, query, key, value, outer)
     out = Label(shape, tuple(b for b in blocks if b is not None))
@@ -56,11 +60,11 @@ def _heads(call: Call, label: Label, keep_width: bool) -> Label:
             blocks.append(Block(tuple(d for d in block.dims if d not in inside), make_data(ids, loud=True)))
         elif not (keep_width and block.dims == (rank - 1,)):
             call.freeze(block.ids, "attention's scale depends on the width within a head")
-    return Label((*label.shape[:-2], 1, 1), tuple(blocks), label.free)
+    return Label((*label.shape[:-2], 1, 1), tuple(blocks), label.free, made=label.made)
 
 
 def _repeat(label: Label, lead: tuple[int, ...]) -> Label:
-    """Grouped-query attention: keys and values serve several query heads each."""
+    """Grouped-query attention: keys and values serve several query heads each; a single one serves all."""
     blocks = []
     for block in label.blocks:
         data = block.data
@@ -68,7 +72,8 @@ def _repeat(label: Label, lead: tuple[int, ...]) -> Label:
             if dim < len(lead) and label.shape[dim] != lead[dim]:
                 data = np.repeat(data, lead[dim] // label.shape[dim], axis=1 + axis)
         blocks.append(Block(block.dims, data))
-    return Label((*lead, 1, 1), tuple(blocks), label.free)
+    shape = [m if n > 1 else 1 for n, m in zip(label.shape, lead)]
+    return Label((*shape, 1, 1), tuple(blocks), label.free, made=label.made)
 
 
 def _value_block(call: Call, value: Label, outer: Label) -> Block | None:

@@ -91,7 +91,7 @@ class Call:
             self.ledger.partials.append(Partial(block.ids, (axis,), None, f"{reason} (in {self.where})"))
 
     def size(self, role: str, ids: Array, value: int | None = None) -> None:
-        ids = ids.ravel() if role == "flat" else _period(ids.ravel())
+        ids = ids.ravel() if role == "flat" else period(ids.ravel())
         self.ledger.sizes.append(Size(self.path, role, ids.size if value is None else value, ids))
 
     def split(self, ids: Array) -> None:
@@ -111,8 +111,11 @@ class Call:
             self.ledger.heads.append(ids)
         return ids
 
-    def passing(self, label: Label, dims: Sequence[int], reason: str) -> Label:
-        """Only ``dims`` can be cut here: blocks elsewhere freeze, joint ones are cut along ``dims`` only."""
+    def passing(self, label: Label, dims: Sequence[int], reason: str, keep: bool = False) -> Label:
+        """Only ``dims`` can be cut here: blocks elsewhere freeze, joint ones are cut along ``dims`` only.
+
+        Those that freeze are dropped, unless ``keep``: then what they meet later freezes for the same reason.
+        """
         blocks = []
         for block in label.blocks:
             outside = [d for d in block.dims if d not in dims]
@@ -120,6 +123,8 @@ class Call:
                 blocks.append(block)
             elif len(outside) == len(block.dims):
                 self.freeze(block.ids, reason)
+                if keep:
+                    blocks.append(block)
             else:
                 kept = tuple(d for d in block.dims if d in dims)
                 blocks.append(Block(kept, make_data(self.tie_part(block, outside), loud=True)))
@@ -162,7 +167,8 @@ class Call:
         )
         zeros = [o.zero for o in speaking]
         zero = bool(zeros) and (all(zeros) if mode == "all" else any(zeros) if mode == "any" else False)
-        return Label(tuple(shape), tuple(blocks), free, zero)
+        made = {d: n for s in shifted.values() for d, n in s.made.items() if d in free}
+        return Label(tuple(shape), tuple(blocks), free, zero, made)
 
     def _meet(
         self,
@@ -187,16 +193,22 @@ class Call:
                 axes = tuple(dims.index(d) for d in block.dims)
                 reason = f"meets an axis of which only a part is prunable (in {self.where})"
                 self.ledger.partials.append(Partial(main.ids, axes, block.ids, reason))
+        fixed = False
         for operand in labels:
             view = shifted[id(operand)]
             covered = {d for b in view.blocks for d in b.dims} | view.free
             for d in (d for d in dims if view.shape[d] == shape[d] and d not in covered):
                 self.pin(main, d, "meets a tensor whose size is set by the input or the code")
+                fixed = len(dims) == 1
+            if main.dims[0] in view.made and len(dims) == 1:
+                self.ledger.meets(view.made[main.dims[0]], main.ids)
+        if fixed:
+            return None  # one more size that is set elsewhere
         by_operand = {id(o): b for o, b in whole}
         return Block(dims, _silence(main.data, by_operand, speaking, mode))
 
 
-def _period(ids: Array) -> Array:
+def period(ids: Array) -> Array:
     """The part that repeats: heads folded into the batch count once."""
     for period in np.flatnonzero(ids == ids[0])[1:64]:
         if ids.size % period == 0 and (ids.reshape(-1, period) == ids[:period]).all():

@@ -57,8 +57,25 @@ def contract(
                 )
                 _fix_beside(call, [letters[d] for d in summed], other, other_letters)
         reduced.append(_spread(Label(label.shape, tuple(blocks), label.free, label.zero), letters, out, sizes))
+    reduced = _whole_heads(call, reduced)
     _tie_batches(call, reduced)
     return call.align(reduced, [sizes[n] for n in out], "any")
+
+
+def _whole_heads(call: Call, reduced: list[Label]) -> list[Label]:
+    """Products within heads, of (head, one width) and (head, another): each head lives or dies whole."""
+    out = []
+    for mine, other in (reduced, reduced[::-1]):
+        blocks = []
+        for block in mine.blocks:
+            common = {d for b in other.blocks for d in b.dims if not set(b.dims) <= set(block.dims)} & set(block.dims)
+            if common and common < set(block.dims):
+                rest = [d for d in block.dims if d not in common]
+                data = make_data(call.tie_part(block, rest, head=True), loud=True)
+                block = Block(tuple(d for d in block.dims if d in common), data)
+            blocks.append(block)
+        out.append(Label(mine.shape, tuple(blocks), mine.free, mine.zero))
+    return out
 
 
 def _tie_batches(call: Call, reduced: list[Label]) -> None:
@@ -208,6 +225,7 @@ def _grouped(call: Call, x: Label, weight: Label, groups: int, transposed: bool,
     per_out = weight.shape[1] if transposed else weight.shape[0] // groups
     shape = (batch, groups * per_out)
     known = channel is not None and channel.dims == (1,) and rows is not None and rows.dims == (0,)
+    known = known and (columns is not None or per_in == 1 or per_out == 1)
     if not known or channel is None or rows is None:
         for label in (x, weight):
             call.freeze_label(label, "enters a grouped convolution from channels that cannot be cut")

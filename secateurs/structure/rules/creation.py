@@ -13,7 +13,8 @@ from .call import Call, register
 def constant(call: Call) -> Label:
     shape = call.shape()
     zero = call.name.endswith("zeros") or (call.name.endswith("full") and call["fill_value"] == 0)
-    return Label(shape, (), frozenset(range(len(shape))), zero)
+    free = frozenset(range(len(shape)))
+    return Label(shape, (), free, zero, {d: call.ledger.give(call.path, shape[d]) for d in free if shape[d] > 1})
 
 
 @register("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "randint_like")
@@ -23,7 +24,7 @@ def like(call: Call) -> Label:
     blocks = tuple(Block(b.dims, (hush if zero else louden)(b.data)) for b in label.blocks)
     # Sizes without a label still come from elsewhere: only labelled dimensions are bound.
     free = frozenset(range(len(label.shape))) - {d for b in blocks for d in b.dims}
-    return Label(call.shape(), blocks, free, zero)
+    return Label(call.shape(), blocks, free, zero, label.made)
 
 
 @register("arange", "linspace", "eye", "randint", "randperm", "tril_indices", "triu_indices", "logspace")

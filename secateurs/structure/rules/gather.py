@@ -55,7 +55,7 @@ def index_select(call: Call) -> Label:
     for block in kept.blocks:
         if dim in block.dims:
             call.freeze(block.ids, LOOKED_UP)
-    return Label(call.shape(), blocks, label.free - {dim})
+    return Label(call.shape(), blocks, label.free - {dim}, label.zero)
 
 
 @register("gather", "take_along_dim")

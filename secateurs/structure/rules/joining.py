@@ -21,6 +21,8 @@ def cat(call: Call) -> Label:
 
 
 def joined(call: Call, labels: Sequence[Label], dim: int, shape: tuple[int, ...]) -> Label:
+    # Code that treats a part of an axis apart joins the rest on, which may be nothing.
+    labels = [x for x in labels if x.shape[dim]] or labels
     covering = [x.at(dim) for x in labels]
     if not any(covering):
         return _beside(call, labels, dim, shape, ())

@@ -39,7 +39,7 @@ def batch_norm(call: Call) -> list[Label | None]:
     x = call.label("input")
     assert x is not None
     rank = len(x.shape)
-    x = call.passing(x, [1], f"batch norm: {STATISTICS}")
+    x = call.passing(x, [1], f"batch norm: {STATISTICS}", keep=True)
     scales = [channelwise(call.label(n), rank) for n in ("weight", "bias")]
     stats = [channelwise(call.label(n), rank) for n in ("running_mean", "running_var")]
     out = affine(call, x, scales, stats)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..labels import Array, Block, Label
+from ..ledger import Size
 from .call import Call, register
 
 # Indices of one flattened axis that are followed; beyond, it is taken for positions and fixed.
@@ -34,7 +35,7 @@ def take(label: Label, dim: int, index: slice | Array) -> Label:
         data = block.data[(slice(None),) * axis + (index,)]
         if size > 1:
             blocks.append(Block(block.dims, data))
-        elif len(block.dims) > 1:
+        elif size and len(block.dims) > 1:
             rest = tuple(d for d in block.dims if d != dim)
             blocks.append(Block(rest, data.squeeze(axis)))
     return Label(shape, tuple(blocks), label.free, label.zero)
@@ -87,8 +88,8 @@ def reshaped(call: Call, label: Label, shape: tuple[int, ...]) -> Label:
     for block in label.blocks:
         touched = [g for g, (left, _) in enumerate(groups) if set(left) & set(block.dims)]
         rivals = [b for b in label.blocks if b is not block and any(set(groups[g][0]) & set(b.dims) for g in touched)]
-        if rivals:
-            call.freeze(block.ids, "two prunable axes are flattened into one")
+        if rivals and block is not max([block, *rivals], key=lambda b: (b.ids.size, -b.dims[0])):
+            call.freeze(block.ids, "flattened together with a longer axis, which alone can be cut then")
             continue
         taken.update(touched)
         moved = _relay(call, label.shape, shape, block, [groups[g] for g in touched])
@@ -173,7 +174,8 @@ def expand(call: Call) -> Label:
     out = call.align([label], shape, "all")
     offset = len(shape) - len(label.shape)
     grown = {d for d in range(len(shape)) if d < offset or label.shape[d - offset] != shape[d]}
-    return Label(shape, out.blocks, out.free | grown, label.zero)
+    made = {d: call.ledger.give(call.path, shape[d]) for d in grown if shape[d] > 1}
+    return Label(shape, out.blocks, out.free | grown, label.zero, {**out.made, **made})
 
 
 @register("repeat")
@@ -258,14 +260,27 @@ def sliced(call: Call, block: Block, dim: int, start: int, stop: int, step: int)
 
 
 def pieces(call: Call, ids: Array, lengths: Sequence[int]) -> bool:
-    """Consecutive pieces: equal ones are cut at the same offsets; unequal ones are fixed."""
+    """Consecutive pieces: equal ones are cut at the same offsets; unequal ones if the module keeps their lengths."""
     if call.swapped:
         return True
     if len(set(lengths)) > 1:
-        call.freeze(ids, f"split into fixed sizes {list(lengths)}")
-        return False
+        return _kept_pieces(call, ids, lengths)
     tied = call.ledger.tie(ids.reshape(len(lengths), -1), [0])
     call.size("piece", tied)
+    return True
+
+
+def _kept_pieces(call: Call, ids: Array, lengths: Sequence[int]) -> bool:
+    """Pieces of one length are read from one attribute, so they are cut alike."""
+    held = vars(call.module) if call.module is not None else {}
+    names = {n: [k for k, v in held.items() if type(v) is int and v == n and k[0] != "_"] for n in lengths}
+    if any(len(found) != 1 for found in names.values()):  # none, or it might be either
+        call.freeze(ids, f"split into fixed sizes {list(lengths)}")
+        return False
+    parts = np.split(ids, np.cumsum(lengths)[:-1])
+    for length, (name,) in names.items():
+        alike = np.stack([part for part in parts if part.size == length])
+        call.ledger.sizes.append(Size(call.path, "piece", length, call.ledger.tie(alike, [0]), name))
     return True
 
 
