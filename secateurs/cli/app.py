@@ -69,7 +69,7 @@ def prune(
     epochs: Annotated[int, typer.Option(min=1, help="All epochs together: training, game and recovery.")] = 20,
     batch_size: Annotated[int, typer.Option(min=1)] = 128,
     seed: int = 0,
-    granularity: Annotated[str, typer.Option(help="channel, head, channel+head or weight.")] = "channel",
+    granularity: Annotated[str, typer.Option(help="channel, head, channel+head, block or weight.")] = "channel",
     reference: Annotated[
         str,
         typer.Option(help="Dense network to compare with: train (same steps), given (as the factory makes it), none."),

@@ -130,6 +130,8 @@ class Ledger:
     products: list[Product] = field(default_factory=list)
     sizes: list[Size] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
+    # Axes on which a module's code writes sizes down, and why they stay unless these are scaled.
+    written: list[tuple[str, Array, str]] = field(default_factory=list)
     heads: list[Array] = field(default_factory=list)
     forbidden: list[Array] = field(default_factory=list)
     producers: list[tuple[str, Array]] = field(default_factory=list)

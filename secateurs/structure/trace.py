@@ -92,7 +92,8 @@ class _Resolver:
         # One number for several layers: they are cut alike.
         first: dict[tuple[str, int], Array] = {}
         alike = [(first.setdefault((s.path, s.value), s.ids), s.ids) for s in sizes if s.guess]
-        classes = Classes(self.ledger, self.banned, self.rows, alike)
+        written = [(ids, reason) for path, ids, reason in self.ledger.written if path not in self.resized]
+        classes = Classes(self.ledger, [*self.banned, *written], self.rows, alike)
         structure, nodes = build(self.model, self.ledger, classes, max(batch, 1), sizes)
         structure.inputs = self.inputs
         structure.runs = [Run(o.inputs, o.training, o.faked, [s for s, _ in o.outputs]) for o in self.ledger.others]
@@ -105,7 +106,7 @@ class _Resolver:
 
         First attributes of modules, then sizes in the code, then rows where columns were cut.
         """
-        trial, place = self._trial()
+        trial, place = self._written()
         if place is not None and self._guessed:
             trial, place = self._chosen(trial, place, self.guesses, self._guessed)
         trial, place = self._chosen(*self._sized_where_failing(trial, place), self.rows, self._splits)
@@ -120,6 +121,18 @@ class _Resolver:
                 break  # they have been tried together
             bad = failing(trial, self.seconds)
         return trial.structure
+
+    def _written(self) -> tuple[Trial, str | None]:
+        """The trial in which pieces and slices are scaled wherever that makes an axis prunable, as far as it works."""
+        if self.ledger.faked and self.ledger.written:
+            self.resized = {path for path, _, _ in self.ledger.written}
+            _, nodes = self.resolve()
+            self.resized = {path for path, ids, _ in self.ledger.written if (nodes[ids] >= 0).any()}
+        trial, place = self._trial()
+        while place is not None and (found := self._of_one_class(trial, place) & self.resized):
+            self.resized -= found
+            trial, place = self._trial()
+        return trial, place
 
     def _trial(self) -> tuple[Trial, str | None]:
         """A trial of what is known, and where it fails at first."""

@@ -24,11 +24,12 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from ..errors import StructureError
 from .copying import call, copy_with, named_tensors, no_fastpath, tensors_in
 from .decisions import Looking, looks
+from .explicit import Count, Request
 from .flow import Flow
 from .labels import Label
 from .ledger import OUTPUT, Asked, Ledger
 from .recurrence import Run, Whole
-from .resizing import Count, Request, Watching
+from .resizing import Watching
 from .rules import RULES, Call
 from .rules.call import argument_names
 
@@ -150,10 +151,10 @@ class Reader(TorchDispatchMode):
         call = [count(request.form) for count in self._calls][-1]
         if any(isinstance(module, SWAPPED) for _, module in self.stack):
             return
-        for position, tensor, dim in request.places(out):
+        for position, (tensor, dim, part) in request.places(out):
             block = label_of(tensor).at(dim)
             if block is not None:
-                ids = np.moveaxis(block.ids, block.dims.index(dim), 0)
+                ids = np.moveaxis(block.ids, block.dims.index(dim), 0)[part]
                 rows = ids.reshape(len(ids), -1)
                 self.ledger.asked.append(Asked(self.stack[-1][0], call, position, rows))
 

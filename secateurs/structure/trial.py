@@ -115,11 +115,12 @@ class Trial:
             return place
         return None if len(wide) == len(families) else self._cut(dict.fromkeys(families, 1), strict=False)
 
-    def runs(self, families: list[int]) -> bool:
-        """Does it not fail, whatever families lose more than others?"""
+    def fails_ever(self, families: list[int]) -> str | None:
+        """As ``fails``, also when some families lose more than others."""
         wide = [f for f in families if not self._narrow(f)]
-        further = self._numbers(wide)[1:]
-        return self.fails(families) is None and all(self._cut(fewer, strict=True) is None for fewer in further)
+        places = (self._cut(fewer, strict=True) for fewer in self._numbers(wide)[1:])
+        first = self.fails(families)
+        return first if first is not None else next((place for place in places if place is not None), None)
 
     def _numbers(self, families: list[int]) -> list[dict[int, int]]:
         """How many atoms each family loses in each cut: no two that lose as many in all of them within a period.
@@ -229,17 +230,15 @@ def failing(trial: Trial, seconds: float) -> list[int]:
     """Families whose loss of an atom the code does not survive; all untested ones once time is up."""
     everything = list(range(len(trial.structure.families)))
     # On fakes that do not run this model nothing can be tried; the oracle decides on real tensors.
-    if not everything or not trial.ledger.faked or trial.runs(everything):
+    if not everything or not trial.ledger.faked or trial.fails_ever(everything) is None:
         return []
-    deadline = time.monotonic() + seconds
+    search = _Search(trial, time.monotonic() + seconds)
     kinds: dict[Any, list[int]] = {}
     for index in everything:
         kinds.setdefault(_kind(trial.model, trial.structure.families[index]), []).append(index)
-    bad = _search(lambda families: trial.fails(families) is None, list(kinds.values()), deadline)
+    bad = search.without(trial.fails, list(kinds.values()))
     good = [index for index in everything if index not in bad]
-    if good and not trial.runs(good):
-        bad += _search(trial.runs, [[index] for index in good], deadline)
-    return bad
+    return bad + search.without(trial.fails_ever, [[index] for index in good])
 
 
 def _kind(model: nn.Module, family: Family) -> Any:
@@ -253,24 +252,37 @@ def _kind(model: nn.Module, family: Family) -> Any:
     return tuple(kind)
 
 
-def _search(runs: Callable[[list[int]], bool], kinds: list[list[int]], deadline: float) -> list[int]:
-    """The families without which the rest runs.
+@dataclass
+class _Search:
+    """The search for families without which the rest runs: first among those near the place of a failure."""
 
-    Where one family of a kind fails alone, so do the others: the code is the same, and there may be many.
-    """
-    good: list[int] = []
+    trial: Trial
+    deadline: float
+    good: list[int] = field(default_factory=list)
 
-    def bad_of(kinds: list[list[int]]) -> list[int]:
+    def without(self, fails: Callable[[list[int]], str | None], kinds: list[list[int]]) -> list[int]:
+        self.good = []
+        return self._bad(fails, kinds)
+
+    def _bad(self, fails: Callable[[list[int]], str | None], kinds: list[list[int]]) -> list[int]:
         families = [family for kind in kinds for family in kind]
-        if time.monotonic() > deadline:
+        if not families or time.monotonic() > self.deadline:
             return families
-        if not families or runs(good + families):
-            good.extend(families)
+        place = fails(self.good + families)
+        if place is None:
+            self.good += families
             return []
-        if len(families) == 1 or (len(kinds) == 1 and not runs(good + families[:1])):
+        # Where one family of a kind fails alone, so do the others: the code is the same, and there may be many.
+        if len(families) == 1 or (len(kinds) == 1 and fails(self.good + families[:1]) is not None):
             return families
         parts = kinds if len(kinds) > 1 else [[family] for family in families]
-        half = len(parts) // 2
-        return bad_of(parts[:half]) + bad_of(parts[half:])
+        near = [part for part in parts if any(self._near(family, place) for family in part)]
+        far = [part for part in parts if part not in near]
+        if not near or not far:
+            half = len(parts) // 2
+            far, near = parts[:half], parts[half:]
+        return self._bad(fails, far) + self._bad(fails, near)
 
-    return bad_of(kinds)
+    def _near(self, family: int, place: str) -> bool:
+        members = self.trial.structure.families[family].members
+        return any(member.startswith((place + ".", place + "[")) for member in members)

@@ -145,6 +145,9 @@ def test_the_restricted_structure_is_that_of_the_smaller_model(name: str) -> Non
     assert {p for members in found(again).values() for p in members} == alive
     for resource in ("params", "bytes", "macs"):
         assert left.amount(resource) == again.amount(resource) == structure.amount(resource, keep)
+    gone = tuple(b.path + "." for b in _gone(structure, keep))
+    assert not [n for held in (left.gates, left.shapes, left.shared) for n in held if n.startswith(gone)]
+    assert not [n for n, _ in left.axes if n.startswith(gone)]
     nothing = dropping(left, 0.0)
     assert left.amount("params", nothing) == again.amount("params", dropping(again, 0.0))
     smallest = shrink(small, left, nothing).model

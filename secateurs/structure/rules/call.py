@@ -78,6 +78,10 @@ class Call:
     def freeze(self, ids: Array, reason: str) -> None:
         self.ledger.freeze(ids, f"{reason} (in {self.where})")
 
+    def written(self, ids: Array, reason: str) -> None:
+        """The code gives sizes of parts of this axis: it stays, unless they are scaled."""
+        self.ledger.written.append((self.path, ids, f"{reason} (in {self.where})"))
+
     def freeze_label(self, label: Label, reason: str) -> None:
         for block in label.blocks:
             self.freeze(block.ids, reason)

@@ -253,6 +253,8 @@ def sliced(call: Call, block: Block, dim: int, start: int, stop: int, step: int)
         pieces(call, block.ids, [length] * (size // length))
     elif step > 1 and size % step == 0 and start < step and stop > size - step:
         call.ledger.tie(block.ids.reshape(-1, step), [1])
+    elif step == 1:
+        call.written(block.ids, reason)
     else:
         call.freeze(block.ids, reason)
         return False
@@ -275,8 +277,8 @@ def _kept_pieces(call: Call, ids: Array, lengths: Sequence[int]) -> bool:
     held = vars(call.module) if call.module is not None else {}
     names = {n: [k for k, v in held.items() if type(v) is int and v == n and k[0] != "_"] for n in lengths}
     if any(len(found) != 1 for found in names.values()):  # none, or it might be either
-        call.freeze(ids, f"split into fixed sizes {list(lengths)}")
-        return False
+        call.written(ids, f"split into fixed sizes {list(lengths)}")
+        return True
     parts = np.split(ids, np.cumsum(lengths)[:-1])
     for length, (name,) in names.items():
         alike = np.stack([part for part in parts if part.size == length])
