@@ -22,9 +22,10 @@ from .copying import named_tensors
 from .flow import Range
 from .labels import Array
 from .ledger import Ledger
+from .naming import inside
 from .oracle import cut_copy, masked_copy, run
 from .residual import Miss, Residual, residuals
-from .surgery import plan, within
+from .surgery import plan
 from .trial import fake_shapes
 from .types import Bypass, Family, Frozen, Gate, Structure, Term
 
@@ -42,7 +43,7 @@ def with_blocks(model: nn.Module, ledger: Ledger, structure: Structure, inputs: 
         seconds: how long the search for blocks that the code needs may take.
     """
     found, misses = residuals(model, ledger)
-    partly = [r for r in found if any(within(name, [r.path]) for name in ledger.elsewhere)]
+    partly = [r for r in found if any(inside(name, r.path) for name in ledger.elsewhere)]
     misses += [Miss(r.path, r.kind, PARTLY, True) for r in partly]
     found = [r for r in found if r not in partly]
     returned, reason = _returned(model, ledger, structure, found, inputs)

@@ -31,3 +31,8 @@ def place(model: nn.Module, tensor: str, axis: int, rank: int) -> str:
     if rank == 1:
         return tensor
     return f"{tensor}[{role(model.get_submodule(path), leaf, axis, rank)}]"
+
+
+def inside(place: str, *modules: str) -> bool:
+    """Whether a tensor or module is one of these modules, by path, or lies in one; all lie in the model, ``""``."""
+    return any(not path or place == path or place.startswith((path + ".", path + "[")) for path in modules)

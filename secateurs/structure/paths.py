@@ -24,6 +24,7 @@ from ..errors import StructureError
 from .copying import tensors_in
 from .labels import Array
 from .ledger import Ledger
+from .naming import inside
 from .tracing import CONSTANT, reread
 
 UNREACHED = (
@@ -184,7 +185,7 @@ class _Explorer:
         labels = [label for o in operators | origins for label in ledger.results.get(o, ())]
         ids = [n.ravel() for v in visits for n in v.arguments]
         ids += [block.ids.ravel() for label in labels if label is not None for block in label.blocks]
-        ids += [self._nodes(n) for n, a in enumerate(ledger.axes) if a.tensor in read or _inside(a.tensor, path)]
+        ids += [self._nodes(n) for n, a in enumerate(ledger.axes) if a.tensor in read or inside(a.tensor, path)]
         return np.unique(np.concatenate(ids)) if ids else np.empty(0, dtype=np.int64)
 
     def _as_wide_as(self, names: list[str]) -> Array:
@@ -205,14 +206,10 @@ class _Explorer:
         for name in names:
             parts = name.split(".")
             paths = [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
-            found[next(p for p in paths if not any(_inside(other, p) for other in read))] = None
+            found[next(p for p in paths if not any(inside(other, p) for other in read))] = None
         shown = [repr(name) for name in list(found)[:NAMED]]
         more = len(found) - len(shown)
         return ", ".join(shown) + (f" and {more} more" if more else "")
-
-
-def _inside(place: str, path: str) -> bool:
-    return place == path or place.startswith(path + ".")
 
 
 def _way(ledger: Ledger, start: int) -> int:

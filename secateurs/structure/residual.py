@@ -21,6 +21,7 @@ from .copying import aliases
 from .flow import REARRANGES, UNBOUNDED, Argument, Flow, Range, Step, Visit
 from .labels import Array, Label
 from .ledger import Ledger
+from .naming import inside
 
 RESHAPED = "what it returns has not the shape of what it is given"
 FORM = "it returns a {form}, not a tensor or a tuple that begins with one"
@@ -102,7 +103,7 @@ def residuals(model: nn.Module, ledger: Ledger) -> tuple[list[Residual], list[Mi
         if isinstance(result, Miss):
             misses[path] = result
             continue
-        inner = [other for other in found if _inside(other, path)]
+        inner = [other for other in found if inside(other, path)]
         if 2 * sum(found[other].size for other in inner) < result.size:
             found = {other: r for other, r in found.items() if other not in inner} | {path: result}
     return list(found.values()), _worth_telling(found, misses)
@@ -114,15 +115,11 @@ def _worth_telling(found: dict[str, Residual], misses: dict[str, Miss]) -> list[
     told = dict.fromkeys(found)
     out = []
     for path, miss in misses.items():  # inner ones come first
-        apart = not any(_inside(path, other) or _inside(other, path) for other in told)
+        apart = not any(inside(path, other) or inside(other, path) for other in told)
         if apart and (miss.near or miss.kind in kinds):
             told[path] = None
             out.append(miss)
     return out
-
-
-def _inside(path: str, parent: str) -> bool:
-    return path.startswith(parent + ".")
 
 
 class _Search:
@@ -174,7 +171,7 @@ class _Search:
             return miss(READ, near=True)
         if visit.kept - stream.held.keys():
             return miss(STORED, near=True)
-        if any(place == visit.path or _inside(place, visit.path) for place in self.ledger.decisions.modules):
+        if any(inside(place, visit.path) for place in self.ledger.decisions.modules):
             return miss(DECIDES, near=True)
         wiring = Wiring(form=visit.form, items=tuple(items))  # type: ignore[arg-type]
         bounds = self.flow.bounds.get(given.value, UNBOUNDED) if stream.clipped else UNBOUNDED
@@ -228,7 +225,7 @@ class _Search:
         """Which nodes are of the parameters inside a module."""
         own = np.zeros(self.ledger.size, dtype=bool)
         for axis in self.ledger.axes:
-            if _inside(axis.tensor, path) and axis.tensor in self.parameters:
+            if inside(axis.tensor, path) and axis.tensor in self.parameters:
                 own[axis.start : axis.start + axis.size] = True
         return own
 
@@ -243,8 +240,8 @@ class _Search:
     def _shared(self, path: str) -> tuple[str, str] | None:
         """A tensor inside a module that is also held outside it."""
         for names in self.tied.values():
-            within = [n for n in names if _inside(n, path)]
-            outside = [n for n in names if not _inside(n, path)]
+            within = [n for n in names if inside(n, path)]
+            outside = [n for n in names if not inside(n, path)]
             if within and outside:
                 return within[0], outside[0]
         return None
@@ -258,7 +255,7 @@ class _Search:
             free = returned | (stream.held.keys() if step.written else set())
             if any(self.last_use.get(v, 0) >= stop for v in (*step.results, *step.touched) if v not in free):
                 return True
-        own = [v for n, v in self.flow.tensors.items() if _inside(n, visit.path)]
+        own = [v for n, v in self.flow.tensors.items() if inside(n, visit.path)]
         return any(self.first_use.get(v, start) < start or self.last_use.get(v, 0) >= stop for v in own)
 
     def why(self, value: int, stream: _Stream) -> str:

@@ -21,13 +21,15 @@ from torch.overrides import TorchFunctionMode
 from .explicit import Count, Request, request
 from .labels import Array
 from .ledger import Asked
+from .naming import inside
 from .rules.call import period
 from .types import Resize
 
 UNSEEN = "this network was cut; if its trace did not run this code, trace it with also=[inputs that lead here]"
 
-# The form and number of a call, the position of a size in it, what it counted, what is left.
-Row = tuple[str, int, int, int]
+# The form and number of a call, the position of a size in it, and the size that is due: ``after``, whatever the code
+# says; or, where a number of examples is in it, ``after`` for each ``before``.
+Row = tuple[str, int, int | None, int]
 
 
 class Watching(TorchFunctionMode):
@@ -52,7 +54,7 @@ class Resizing(TorchFunctionMode):
     def __init__(self, rows: Iterable[Row]) -> None:
         super().__init__()
         self._count = Count()
-        self._changes: dict[str, list[tuple[int, int, int]]] = {}
+        self._changes: dict[str, list[tuple[int, int | None, int]]] = {}
         for call, position, before, after in rows:
             self._changes.setdefault(call, []).append((position, before, after))
 
@@ -64,9 +66,11 @@ class Resizing(TorchFunctionMode):
         changes = self._changes.get(self._count(asked.form), ())
         sizes = asked.sizes
         for position, before, after in changes:
-            # A size that is open, or followed the cut by itself, stays; heads in the batch are a multiple.
-            if sizes[position] != -1 and sizes[position] % before == 0:
-                sizes[position] = sizes[position] // before * after
+            size = sizes[position]
+            if before is None:
+                sizes[position] = size if size == -1 else after if size > 0 else -after
+            elif size % before == 0:
+                sizes[position] = size // before * after
         try:
             return asked.again(sizes) if changes else func(*args, **kwargs)
         except RuntimeError as error:
@@ -77,7 +81,7 @@ class Resized:
     """Mixed into a module's class: the same code at the sizes that a cut left.
 
     Attributes:
-        resized: the changes, as rows of form and number of a call, position, size before, size after.
+        resized: the changes, as rows of form and number of a call, position, before, after.
     """
 
     resized: list[Row]
@@ -119,7 +123,7 @@ def merged(first: Iterable[Row], then: Iterable[Row]) -> list[Row]:
     rows = {(call, position): (before, after) for call, position, before, after in first}
     for call, position, before, after in then:
         held = rows.get((call, position))
-        if held is not None:
+        if held is not None and held[0] is not None and before is not None:
             both = math.lcm(held[1], before)
             before, after = held[0] * (both // held[1]), after * (both // before)
         rows[call, position] = before, after
@@ -128,15 +132,35 @@ def merged(first: Iterable[Row], then: Iterable[Row]) -> list[Row]:
 
 def resizes(asked: Iterable[Asked], atom_of: Array, paths: set[str]) -> list[Resize]:
     """The sizes in the code of these modules that follow a cut."""
-    found: dict[tuple[str, str, int], Array] = {}
+    found: dict[tuple[str, str, int], Resize] = {}
     unclear: set[tuple[str, str, int]] = set()
     for fact in asked:
         if fact.path not in paths:
             continue
         atoms = atom_of[fact.ids]
         # Where the cut runs along another axis of a joint one, this axis keeps its length.
-        ids = period(atoms[:, 0]) if (atoms == atoms[:, :1]).all() else np.full(1, -1)
+        fixed = not (atoms == atoms[:, :1]).all()
+        nodes = np.full(len(atoms), -1) if fixed else atoms[:, 0]
+        once = fixed or len(np.unique(fact.ids[:, 0])) == len(atoms)
         place = (fact.path, fact.call, fact.position)
-        if not np.array_equal(found.setdefault(place, ids), ids):
+        change = Resize(*place, nodes if once else period(nodes), once)
+        held = found.setdefault(place, change)
+        if held.once != change.once or not np.array_equal(held.ids, change.ids):
             unclear.add(place)  # called twice, with different things
-    return [Resize(*place, ids) for place, ids in found.items() if place not in unclear and (ids >= 0).any()]
+    return [change for place, change in found.items() if place not in unclear]
+
+
+def rows_of(changes: Iterable[Resize], alive: Array, cut: Iterable[str]) -> dict[str, list[Row]]:
+    """For each module, the sizes that are due when only some atoms are kept and these tensors were cut.
+
+    A module that is cut gets all its sizes, also those that stay: its code may take any from whatever is cut beside it.
+    """
+    rows: dict[str, list[Row]] = {}
+    touched = set()
+    for change in changes:
+        left = int(alive[change.ids].sum())
+        before = None if change.once else len(change.ids)
+        rows.setdefault(change.path, []).append((change.call, change.position, before, left))
+        if left < len(change.ids) or any(inside(name, change.path) for name in cut):
+            touched.add(change.path)
+    return {path: found for path, found in rows.items() if path in touched}

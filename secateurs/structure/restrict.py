@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from .surgery import removed, within
+from .naming import inside
+from .surgery import removed
 from .types import Array, Gate, Structure, Term
 
 
@@ -20,7 +21,7 @@ def restrict(structure: Structure, keep: Array) -> Structure:
         return number[ids[alive[ids]]]
 
     def left_over(place: str) -> bool:
-        return not within(place, gone)
+        return not inside(place, *gone)
 
     axes = {(name, axis): part(ids) for (name, axis), ids in structure.axes.items() if left_over(name)}
     shapes = {name: shape for name, shape in structure.shapes.items() if left_over(name)}

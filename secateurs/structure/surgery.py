@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,9 @@ from .attributes import kept_attributes, layer_attributes
 from .bypass import Wiring, bypass
 from .copying import named_tensors
 from .modules import REGISTERED
+from .naming import inside
 from .pretrained import follow_cut
-from .resizing import merged, resize
+from .resizing import merged, resize, rows_of
 from .types import Array, Structure
 
 
@@ -28,8 +28,8 @@ class Surgery(BaseModel):
         shapes: tensor → shape before the cut, checked on replay.
         attributes: module path → attribute → new value.
         swapped: module path → name of the registered class that takes over.
-        resized: module path → rows of a call with explicit sizes, the position of one, and what to scale it by: before,
-            after (see :mod:`.resizing`).
+        resized: module path → rows of a call with explicit sizes, the position of one, and the size due there: a number
+            (null before it), or as many for each number before it (see :mod:`.resizing`).
         bypassed: module path → which of its arguments what stands in its place returns.
     """
 
@@ -39,7 +39,7 @@ class Surgery(BaseModel):
     shapes: dict[str, list[int]] = Field(default_factory=dict)
     attributes: dict[str, dict[str, Any]] = Field(default_factory=dict)
     swapped: dict[str, str] = Field(default_factory=dict)
-    resized: dict[str, list[tuple[str, int, int, int]]] = Field(default_factory=dict)
+    resized: dict[str, list[tuple[str, int, int | None, int]]] = Field(default_factory=dict)
     bypassed: dict[str, Wiring] = Field(default_factory=dict)
 
     def then(self, other: Surgery) -> Surgery:
@@ -66,7 +66,7 @@ class Surgery(BaseModel):
     def _forgetting(self) -> Surgery:
         """Without what happens inside a module that goes altogether."""
         for held in (self.kept, self.attributes, self.swapped, self.resized):
-            for name in [n for n in held if within(n, self.bypassed)]:
+            for name in [n for n in held if inside(n, *self.bypassed)]:
                 del held[name]  # type: ignore[attr-defined]
         return self
 
@@ -79,11 +79,6 @@ class Surgery(BaseModel):
             if channels_last:
                 tensor = tensor.contiguous(memory_format=torch.channels_last)
         return tensor
-
-
-def within(place: str, paths: Iterable[str]) -> bool:
-    """Whether a tensor or module is one of these modules or lies in one."""
-    return any(place == path or place.startswith(path + ".") for path in paths)
 
 
 def removed(structure: Structure, keep: Array) -> list[str]:
@@ -104,20 +99,13 @@ def plan(model: nn.Module, structure: Structure, keep: Array) -> Surgery:
     for swap in structure.swaps:
         if not alive[swap.ids].all():
             surgery.swapped[swap.path] = swap.target
-    for change in structure.resizes:
-        left = int(alive[change.ids].sum())
-        if left < len(change.ids):
-            surgery.resized.setdefault(change.path, []).append((change.call, change.position, len(change.ids), left))
+    surgery.resized = rows_of(structure.resizes, alive, surgery.kept)
     for path, module in model.named_modules():
         # An encoder hands its layers nested tensors only they, uncut, can read.
         nested = isinstance(module, nn.TransformerEncoder) and getattr(module, "use_nested_tensor", False)
-        if nested and any(_inside(swapped, path) for swapped in surgery.swapped):
+        if nested and any(inside(swapped, path) for swapped in surgery.swapped):
             surgery.attributes.setdefault(path, {})["use_nested_tensor"] = False
     return surgery._forgetting()
-
-
-def _inside(path: str, parent: str) -> bool:
-    return not parent or path.startswith(parent + ".")
 
 
 def refit(model: nn.Module, surgery: Surgery) -> None:

@@ -69,6 +69,7 @@ class _Resolver:
     banned: list[tuple[Array, str]] = field(default_factory=list)
     rows: set[int] = field(default_factory=set)
     resized: set[str] = field(default_factory=set)
+    _doubtful: set[str] = field(default_factory=set)
     guesses: set[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -110,15 +111,29 @@ class _Resolver:
         if place is not None and self._guessed:
             trial, place = self._chosen(trial, place, self.guesses, self._guessed)
         trial, place = self._chosen(*self._sized_where_failing(trial, place), self.rows, self._splits)
-        bad = failing(trial, self.seconds)
+        structure = self._without(trial, failing(trial, self.seconds))
+        if self.resized & self._doubtful:
+            # Once what fails for other reasons stays, sizes may be right as they are.
+            needed = self.resized
+            self.resized = needed - self._doubtful
+            trial, place = self._trial()
+            same = [f.members for f in trial.structure.families] == [f.members for f in structure.families]
+            if same and place is None and not failing(trial, self.seconds):
+                return trial.structure
+            self.resized = needed
+        return structure
+
+    def _without(self, trial: Trial, bad: list[int]) -> Structure:
+        """The structure in which families that fail stay as they are."""
         while bad:
             families = trial.structure.families
             left = [family.members for index, family in enumerate(families) if index not in bad]
             atoms = np.concatenate([families[index].atoms for index in bad])
             self.banned.append((np.flatnonzero(np.isin(trial.nodes, atoms)), FIXED_BY_CODE))
-            trial, _ = self._trial()
-            if [family.members for family in trial.structure.families] == left:
-                break  # they have been tried together
+            structure, nodes = self.resolve()
+            if [family.members for family in structure.families] == left:
+                return structure  # these have been tried together
+            trial = Trial(self.model, self.ledger, nodes, structure)
             bad = failing(trial, self.seconds)
         return trial.structure
 
@@ -149,10 +164,12 @@ class _Resolver:
         found = self._holding(places, trial, bad)
         if found:
             choice |= found
+            resized = set(self.resized)
             other, further = self._sized_where_failing(*self._trial())
             if len(failing(other, self.seconds)) < len(bad):
                 return other, further
             choice -= found
+            self.resized = resized
         return trial, place
 
     def _sized_where_failing(self, trial: Trial, place: str | None) -> tuple[Trial, str | None]:
@@ -163,10 +180,10 @@ class _Resolver:
                 break
             self.resized |= found
             other, further = self._trial()
-            if further is not None and self._of_one_class(other, further) & found:
-                self.resized -= found
-                break  # it is not for want of sizes
             trial, place = other, further
+            if place is not None and self._of_one_class(trial, place) & found:
+                self._doubtful |= found
+                break  # not, or not only, for want of sizes
         return trial, place
 
     def _of_one_class(self, trial: Trial, path: str) -> set[str]:

@@ -243,7 +243,7 @@ def failing(trial: Trial, seconds: float) -> list[int]:
 
 def _kind(model: nn.Module, family: Family) -> Any:
     """Families of one kind lie alike in modules that differ by number only: the same code is run on them."""
-    kind = []
+    kind: list[Any] = [family.kind]
     for member in family.members:
         path = member.rpartition(".")[0]
         modules = path, path.rpartition(".")[0]
@@ -272,8 +272,10 @@ class _Search:
         if place is None:
             self.good += families
             return []
-        # Where one family of a kind fails alone, so do the others: the code is the same, and there may be many.
-        if len(families) == 1 or (len(kinds) == 1 and fails(self.good + families[:1]) is not None):
+        if len(families) == 1:
+            return families
+        # Where two families of a kind fail alone, so do the others: the code is the same, and there may be many.
+        if len(kinds) == 1 and all(fails([*self.good, family]) is not None for family in (families[0], families[-1])):
             return families
         parts = kinds if len(kinds) > 1 else [[family] for family in families]
         near = [part for part in parts if any(self._near(family, place) for family in part)]

@@ -10,6 +10,7 @@ import torch
 
 from ..errors import StructureError
 from .bypass import Wiring
+from .naming import inside
 
 if TYPE_CHECKING:
     from .evidence import Evidence
@@ -84,12 +85,13 @@ class Swap:
 
 @dataclass(frozen=True)
 class Resize:
-    """Size ``position`` in a module's ``call`` with explicit sizes counts ``ids``, or a multiple."""
+    """Size ``position`` in a module's ``call`` with explicit sizes counts ``ids``: ``once``, or for each example."""
 
     path: str
     call: str
     position: int
     ids: Array
+    once: bool
 
 
 @dataclass(frozen=True)
@@ -195,12 +197,12 @@ class Structure:
         """
         lines = []
         for family in self.families:
-            if family.name == where or any(_within(m, where) for m in family.members):
+            if family.name == where or any(inside(m, where) for m in family.members):
                 how = "each cut whole" if family.kind == "block" else "cut together in"
                 lines.append(f"{family.name}: {len(family.atoms)} {family.kind}s, {how}")
                 lines += [f"  {m}" for m in family.members]
         for frozen in self.frozen:
-            if _within(frozen.where, where):
+            if inside(frozen.where, where):
                 what = "no block" if frozen.kind == "block" else f"{frozen.size} fixed"
                 lines.append(f"{frozen.where}: {what}: {frozen.reason}")
         return "\n".join(lines) or f"nothing is known about {where!r}"
@@ -227,7 +229,3 @@ class Structure:
         from .restrict import restrict
 
         return restrict(self, self.mask(keep))
-
-
-def _within(place: str, where: str) -> bool:
-    return place == where or place.startswith((where + ".", where + "["))
