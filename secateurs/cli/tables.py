@@ -122,11 +122,14 @@ def benchmark(found: Mapping[str, Any]) -> None:
         table.add_row(name, f"{row['median_ms']:.4g} ms", f"{row['q25_ms']:.4g} – {row['q75_ms']:.4g} ms")
     console = Console()
     console.print(table)
-    low, high = found["speedup_quartiles"]
+    ratio, (low, high) = found["speedup"], found["speedup_quartiles"]
+    speed = f"{ratio:.2f}× faster" if ratio >= 1 else f"{1 / ratio:.2f}× slower"
     console.print(
-        f"{found['speedup']:.2f}× faster (pair by pair, quartiles {low:.2f}–{high:.2f}); "
+        f"{speed} (dense over pruned, pair by pair: {ratio:.2f}, quartiles {low:.2f}–{high:.2f}); "
         f"MACs {found['macs_ratio']:.2f}× fewer"
     )
+    if found["note"]:
+        console.print(found["note"], highlight=False)
 
 
 def method_table(rows: Sequence[Mapping[str, Any]]) -> None:

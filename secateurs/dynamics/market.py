@@ -96,15 +96,14 @@ class Market(Dynamics):
     """Participation under a budget.
 
     Args:
-        budget: resources and amounts; ``latency`` has no rent of its own and is not accepted here.
+        budget: resources and amounts; ``latency`` is one once the players know it
+            (:meth:`secateurs.partition.Players.add_resource`).
         settings: see :class:`MarketSettings`.
     """
 
     uses_sums = False
 
     def __init__(self, budget: Budget, settings: MarketSettings) -> None:
-        if budget.latency is not None:
-            raise BudgetError("a market trades groups, params, macs or bytes; convert latency to one of them first")
         self.budget = budget
         self.settings = settings
         self.rent = Rent(settings)
@@ -114,6 +113,8 @@ class Market(Dynamics):
     def init(self, players: Players) -> State:
         """Also fixes the absolute targets and checks that they can be reached."""
         names = list(self.budget.given)
+        if "latency" in names and "latency" not in players.structure.terms:
+            raise BudgetError(f"budget {self.budget}: nobody has measured yet what the layers take on this device")
         self.dense = {name: players.amount(name) for name in names}
         self.targets = self.budget.targets(self.dense)
         players.require_reachable(self.targets, self.budget.given)

@@ -4,7 +4,7 @@ from .find import GRANULARITIES, players
 from .gates import Gate, Gates
 from .layers import Layer, Limits, Unit
 from .limits import device_multiple, parse_limit
-from .players import Players
+from .players import MEASURED, Players
 from .resources import Resource
 from .scale_free import scale_free_layers
 
@@ -12,6 +12,7 @@ __all__ = [
     "GRANULARITIES",
     "Gate",
     "Gates",
+    "MEASURED",
     "Layer",
     "Limits",
     "Players",

@@ -8,7 +8,7 @@ one another, and are counted together.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -20,10 +20,13 @@ from torch import Tensor, nn
 from ..errors import BudgetError
 from ..shapes import AtomMask, Mask, PerPlayer
 from ..structure import Structure
+from ..structure.types import Cost
 from .gates import Gate, Gates
 from .layers import Layer
 from .limits import Limited, device_multiple
 from .resources import Resource, compile_resource, headcount, per_weight
+
+MEASURED = "latency"  # the resource that is no count
 
 
 @dataclass(eq=False)
@@ -98,10 +101,15 @@ class Players(Limited):
         return np.array([layer.start for layer in self.layers])
 
     def resource(self, name: str) -> Resource:
-        """The cost function of 'groups', 'params', 'macs' or 'bytes'."""
+        """The cost function of 'groups', 'params', 'macs' or 'bytes'; of 'latency', once it was measured."""
         if name not in self._resources:
             self._resources[name] = self._compile(name)
         return self._resources[name]
+
+    def add_resource(self, name: str, terms: Sequence[Cost]) -> None:
+        """Let players cost something more, such as milliseconds that were measured."""
+        self.structure.terms[name] = list(terms)
+        self._resources.pop(name, None)
 
     def _compile(self, name: str) -> Resource:
         if name == "groups":
@@ -114,8 +122,7 @@ class Players(Limited):
             return per_weight(name, each, self.sizes, self.structure.amount(name))
         owner = np.full(self.structure.atoms, -1)
         owner[self.atoms.cpu().numpy()] = self.layer_of.cpu().numpy()
-        terms = [(t.coefficient, t.axes) for t in self.structure.terms[name]]
-        return compile_resource(name, terms, owner, len(self.layers))
+        return compile_resource(name, self.structure.terms[name], owner, len(self.layers))
 
     def amount(self, name: str, keep: Mask | None = None) -> float:
         """How much of a resource the network uses when ``keep`` stays (None: all)."""
@@ -162,9 +169,10 @@ class Players(Limited):
         if not short:
             return
         floor, target = self.resource(short).amount(self.minimum), targets[short]
-        given = f"budget {short}={asked[short]:g} is {target:,.0f} {short}" if asked else f"{target:,.0f} {short}"
+        words = f"{target:.4g} ms" if short == MEASURED else f"{target:,.0f} {short}"
+        given = f"budget {short}={asked[short]:g} is {words}" if asked else words
         message = (
-            f"{given}, which cannot be reached; the smallest reachable here is {math.ceil(floor - 1e-6):,} "
+            f"{given}, which cannot be reached; the smallest reachable here is {_least(short, floor)} "
             f"({floor / self.amount(short):.4f} of dense), with every layer at its minimum width"
             + self._remedy(short, targets)
         )
@@ -185,7 +193,12 @@ class Players(Limited):
         if not self._short(targets, minimum):
             return f"{rounded}; round_to={width} would do"
         least = self.resource(short).amount(minimum)
-        return f"{rounded}; without rounding it is {math.ceil(least - 1e-6):,}" if least < floor else ""
+        return f"{rounded}; without rounding it is {_least(short, least)}" if least < floor else ""
+
+
+def _least(name: str, amount: float) -> str:
+    """The smallest amount that can be reached, rounded up."""
+    return f"{amount:.4g} ms" if name == MEASURED else f"{math.ceil(amount - 1e-6):,}"
 
 
 def bind(model: nn.Module, structure: Structure, atoms: np.ndarray) -> Gates:

@@ -12,16 +12,18 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..dynamics import Dynamics, FixedPrices, Market, MarketSettings, Participating, Utility, participants
 from ..dynamics.participation import Gauge, Updates
 from ..errors import BudgetError
-from ..partition import Players, scale_free_layers
+from ..partition import MEASURED, Players, scale_free_layers
 from ..selection import fit_budget
 from ..shapes import Mask, Participation
 from ..spec import Budget
+from ..structure import shrink
+from .latency import one_example, price, tighten
 
 
 class Equilibrium:
@@ -32,7 +34,9 @@ class Equilibrium:
 
     Args:
         players: from :func:`secateurs.players`.
-        budget: groups, params, macs or bytes; several may be given, all hold. None plays at fixed prices.
+        budget: groups, params, macs, bytes or latency; several may be given, all hold. Latency is that of one example
+            on this device, one thread: its operators are timed now, and the network that is harvested is timed as
+            well. None plays at fixed prices.
         market: warm-up, horizon and rent of the market. The defaults suit a run of a few thousand steps; set
             ``MarketSettings(warmup=…, horizon=…)`` to about 10% and 50% of yours.
         utility: α, β, γ, η and the benefit's sign, for play at fixed prices.
@@ -41,7 +45,7 @@ class Equilibrium:
             leaves it. At fixed prices the default is 'none', as printed.
         updates: 'simultaneous' or 'alternating'.
     Raises:
-        BudgetError: the budget cannot be reached, names latency, or both a budget and a utility are given.
+        BudgetError: the budget cannot be reached, or both a budget and a utility are given.
     """
 
     def __init__(
@@ -62,9 +66,13 @@ class Equilibrium:
         self.dynamics: Dynamics
         self.select: Callable[..., Mask] = participants
         if budget is not None:
+            if budget.latency is not None and MEASURED not in players.structure.terms:
+                price(players, budget.latency, one_example(players.example_inputs))
             self.dynamics = Market(budget, market or MarketSettings())
             self.gauge: Gauge = gauge or "norm"
-            self.select = partial(_within_budget, self.dynamics)
+            self.select = partial(within_budget, self.dynamics)
+            if budget.latency is not None:
+                self.select = partial(_within_milliseconds, self.dynamics, budget.latency)
         else:
             self.dynamics = FixedPrices(utility or Utility(gamma=0.05, beta=0.05), rate)
             self.gauge = gauge or "none"
@@ -87,12 +95,23 @@ class Equilibrium:
         )
 
 
-def _within_budget(market: Market, players: Players, state: dict, s: Participation) -> Mask:
+def within_budget(market: Market, players: Players, state: dict, s: Participation) -> Mask:
     """The exact cut: by participation, ties by benefit, down to every target."""
     benefit = state["benefit"].detach().cpu().double()
     spread = (benefit.max() - benefit.min()).clamp_min(1e-12)
     priority = s.detach().cpu().double() + 1e-6 * (benefit - benefit.min()) / spread
     return fit_budget(players, priority, market.targets)
+
+
+def _within_milliseconds(market: Market, limit_ms: float, players: Players, state: dict, s: Participation) -> Mask:
+    """The exact cut whose network was timed and takes as long as was asked for."""
+
+    def build() -> nn.Module:
+        mask = players.atom_mask(within_budget(market, players, state, s))
+        return shrink(players.model, players.structure, mask, check=False).model
+
+    tighten(market.targets, build, limit_ms, one_example(players.example_inputs))
+    return within_budget(market, players, state, s)
 
 
 def find_scale_free(players: Players) -> list[bool]:

@@ -22,6 +22,7 @@ from ..measure import compare_latency, count_bytes, count_macs, count_params
 from ..records import Measured, Record, TrainBlock, TrainSeconds
 from ..training import Trainer, evaluate_many
 from .drawing import draw
+from .latency import not_faster
 from .pruning import Pruning
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def finish(stage: Stage, trainer: Trainer, run: Pruning, *, reference_seconds: f
     measured = _measure(stage, networks)
     files = {"artifact": ARTIFACT, "report": REPORT}
     _export(stage, networks["pruned"], files, notes)
-    _latency_note(stage, measured, notes)
+    _latency_note(stage, measured, networks["pruned"], notes)
     if run.players.granularity == "weight":
         held = sum(int(p.count_nonzero()) for p in networks["pruned"].parameters())
         notes.append(
@@ -141,13 +142,14 @@ def _export(stage: Stage, model: nn.Module, files: dict[str, str], notes: list[s
         notes.append(f"no ONNX file: {error}")
 
 
-def _latency_note(stage: Stage, measured: Mapping[str, Measured], notes: list[str]) -> None:
+def _latency_note(stage: Stage, measured: Mapping[str, Measured], pruned: nn.Module, notes: list[str]) -> None:
     limit, taken = stage.config.budget.latency, measured["pruned"].latency_ms
     if limit is not None and taken is not None and taken > limit:
         notes.append(f"latency {taken:.3g} ms in the final measurement, above the budget of {limit:g} ms")
     dense = measured.get("dense")
-    if dense and dense.latency_ms and taken and taken >= dense.latency_ms:
-        notes.append(f"the pruned network is not faster on this device: {taken:.3g} against {dense.latency_ms:.3g} ms")
+    if dense and dense.latency_ms and taken:
+        slow = not_faster(dense.latency_ms, taken, pruned, stage.data.example_inputs(1))
+        notes += [slow] if slow else []
 
 
 def _train_block(stage: Stage, trainer: Trainer, run: Pruning, reference_seconds: float) -> TrainBlock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -14,7 +15,7 @@ from ..dynamics.certificate import sentence
 from ..partition import Players
 from ..spec import Budget
 from ..training import Trainer, decided
-from .equilibrium import Equilibrium
+from .equilibrium import Equilibrium, within_budget
 from .latency import tighten
 from .options import TrainOptions
 from .pruning import Cut, Pruning
@@ -67,6 +68,7 @@ class EquilibriumRun(Pruning):
             **{k: getattr(options, k) for k in ("travel", "rent", "knee", "damping", "power", "proportion")},
         )
         self.equilibrium = Equilibrium(players, budget, market=settings)
+        self.equilibrium.select = partial(within_budget, self.market)  # what is timed is timed once, by `decide`
         self.game: Participating | None = None
 
     @property

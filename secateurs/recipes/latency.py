@@ -1,116 +1,129 @@
 """A budget in milliseconds, met by measurement on this device.
 
-Latency is not a sum over layers that a market could charge, so it is converted: copies cut uniformly to several sizes
-are timed, which gives the MACs that fit; at the cut the network itself is timed, and the MACs are tightened
-until it holds.
+Before training, a latency table makes milliseconds a resource like any other, so that a market charges each player
+what its layer's width costs on this device. The table is a prediction; at the cut the network itself is timed, and what
+the table may add up to is moved until the measured time lies just below the limit.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree
 
 from ..errors import BudgetError
-from ..measure import latency
+from ..measure import breakdown, latency_table, quiet_ms, timings_of
+from ..measure.operators import Timings
 from ..partition import Players
-from ..spec import Budget
-from ..structure import shrink
 
-SIZES = (0.7, 0.45, 0.25, 0.1)
-MARGIN = 0.97  # aim a little below, since the network that is found is no uniform one
-ATTEMPTS = 8
+CLOSE = 0.95  # of the limit: what is slower than this and within the limit is as asked
+AIM = 0.98
+ATTEMPTS = 10
+DEAREST = 3  # layers that are named
+STEP = 0.002  # of the target: a search that moves by less has ended
+
+Measured = dict[str, Any]
+"""A table's measurements, as JSON."""
 
 
 def milliseconds(model: nn.Module, inputs: Any, threads: int = 1) -> float:
     """Median latency of one batch."""
-    return latency(model, inputs, threads=threads).median_ms
+    return quiet_ms(model, inputs, threads)
 
 
-def uniform_copy(players: Players, fraction: float) -> nn.Module:
-    """The model with every layer cut, as its limits allow, to about ``fraction`` of its width (weights arbitrary)."""
-    mask = players.atom_mask(_uniform_mask(players, fraction))
-    return shrink(copy.deepcopy(players.model), players.structure, mask, inplace=True, check=False).model
+def one_example(inputs: Any) -> Any:
+    """The first example of a batch."""
+    return _pytree.tree_map(lambda v: v[:1] if isinstance(v, torch.Tensor) and v.dim() else v, inputs)
 
 
-def macs_for(players: Players, limit_ms: float, inputs: Any, threads: int = 1) -> float:
-    """MACs at which a uniformly cut network takes ``limit_ms``.
+def price(players: Players, limit_ms: float, inputs: Any, known: Measured | None = None) -> Measured:
+    """Make latency a resource of these players, one thread.
 
+    Args:
+        limit_ms: what will be asked for.
+        inputs: one batch of the size that is meant.
+        known: measurements of an earlier run, which are taken instead of new ones.
+    Returns:
+        the measurements.
     Raises:
-        BudgetError: even every layer at its minimum is too slow; or the dense network is already fast enough.
+        BudgetError: the dense network is fast enough already, or even every layer at its minimum is too slow.
     """
-    rounded = players.auto
-    try:
-        return _macs_for(players, limit_ms, inputs, threads)
-    finally:
-        # Whether 'auto' must give way is settled by the MACs, which a resumed run has without measuring.
-        players.round_auto_to(rounded)
-
-
-def _macs_for(players: Players, limit_ms: float, inputs: Any, threads: int) -> float:
-
-    def point(fraction: float) -> tuple[float, float]:
-        taken = milliseconds(uniform_copy(players, fraction), inputs, threads)
-        return players.amount("macs", _uniform_mask(players, fraction)), taken
-
-    dense, least = point(1.0), point(0.0)
-    if limit_ms >= dense[1]:
+    if players.granularity == "weight":
         raise BudgetError(
-            f"budget latency={limit_ms:g}ms: the dense network already takes {dense[1]:.3g} ms on this device"
+            "granularity 'weight' frees no milliseconds, since zeros are multiplied like any number; prune channels"
         )
-    while limit_ms < least[1] and players.give_way():
-        least = point(0.0)
-    if limit_ms < least[1]:
-        rounded = max(layer.multiple for layer in players.layers) > 1
+    timings, whole = timings_of(players.model), None
+    if known is not None:
+        timings, whole = Timings(players.device), tuple(known["whole_ms"])
+        timings.known = {key: tuple(values) for key, values in known["timings"].items()}
+    table = latency_table(players.model, players.structure, inputs, timings=timings, whole_ms=whole)  # type: ignore[arg-type]
+    if limit_ms >= table.whole_ms[0]:
         raise BudgetError(
-            f"budget latency={limit_ms:g}ms cannot be reached: with every layer at its minimum width the network "
-            f"takes {least[1]:.3g} ms on this device"
-            + ("; a smaller round_to lets layers be narrower" if rounded else "")
+            f"budget latency={limit_ms:g}ms: the dense network already takes {table.whole_ms[0]:.3g} ms on this device"
         )
-    points = [dense, *map(point, SIZES), least]
-    for (more, slow), (fewer, fast) in zip(points, points[1:]):
-        if fast <= limit_ms <= slow:
-            share = (limit_ms - fast) / max(slow - fast, 1e-9)
-            return fewer + share * (more - fewer)
-    return points[-1][0]
-
-
-def _uniform_mask(players: Players, fraction: float) -> torch.Tensor:
-    keep = torch.zeros(players.count, dtype=torch.bool)
-    for unit in players.units:
-        for layer in (players.layers[i] for i in unit.layers):
-            keep[layer.start : layer.start + unit.nearest(round(fraction * layer.size))] = True
-    return keep
-
-
-def without_latency(budget: Budget, players: Players, inputs: Any) -> Budget:
-    """The same budget with milliseconds replaced by the MACs that take that long."""
-    if budget.latency is None:
-        return budget
-    macs = MARGIN * macs_for(players, budget.latency, inputs)
-    given = {k: v for k, v in budget.given.items() if k != "latency"}
-    if "macs" in given:
-        macs = min(macs, budget.targets({**{k: players.amount(k) for k in given}})["macs"])
-    return Budget(**{**given, "macs": max(macs, 2.0)})
+    players.add_resource("latency", table.terms)
+    players.require_reachable({"latency": limit_ms}, {"latency": limit_ms})
+    return {"whole_ms": list(table.whole_ms), "timings": {key: list(value) for key, value in table.timings.items()}}
 
 
 def tighten(
     targets: dict[str, float], build: Callable[[], nn.Module], limit_ms: float, inputs: Any
 ) -> dict[str, float]:
-    """Lower ``targets['macs']`` in place until the network that ``build`` returns for them takes ``limit_ms``.
+    """Move ``targets['latency']`` in place until the network that ``build`` returns takes at most ``limit_ms``, and
+    hardly less.
 
     Returns:
         the targets, which processes that did not measure must take over.
     Raises:
-        BudgetError: eight attempts did not get there; says how near they came.
+        BudgetError: no attempt got there; says how near they came.
     """
-    taken = float("inf")
+    low, high, nearest = 0.0, float("inf"), float("inf")
     for _ in range(ATTEMPTS):
-        taken = milliseconds(build(), inputs)
-        if taken <= limit_ms:
+        target = targets["latency"]
+        try:
+            taken = milliseconds(build(), inputs)
+        except BudgetError:  # below what the table holds reachable
+            break
+        nearest = min(nearest, taken)
+        if CLOSE * limit_ms <= taken <= limit_ms:
             return targets
-        targets["macs"] *= 0.97 * limit_ms / taken
-    raise BudgetError(f"budget latency={limit_ms:g}ms: {ATTEMPTS} cuts reached {taken:.3g} ms; ask for a little more")
+        low, high = (max(low, target), high) if taken <= limit_ms else (low, min(high, target))
+        wish = target * min(max(AIM * limit_ms / taken, 0.5), 2.0)
+        if not low < wish < high:
+            wish = 0.5 * (low + high) if high < float("inf") else wish
+        if abs(wish - target) < STEP * target:
+            break
+        targets["latency"] = wish
+    if not low:
+        raise BudgetError(
+            f"budget latency={limit_ms:g}ms: the fastest of the cuts that were tried takes {nearest:.3g} ms on this "
+            "device; ask for a little more"
+        )
+    targets["latency"] = low
+    return targets
+
+
+def not_faster(dense_ms: float, pruned_ms: float, model: nn.Module, inputs: Any, threads: int = 1) -> str | None:
+    """That a pruned network is hardly faster than the dense one, in words, with the layers that cost the time."""
+    if pruned_ms < CLOSE * dense_ms:
+        return None
+    spent = breakdown(model, inputs, threads=threads)
+    rest = pruned_ms - sum(ms for _, ms in spent)
+    parts = [f"{path or type(model).__name__} {ms:.3g} ms" for path, ms in spent[:DEAREST]]
+    if len(spent) > DEAREST:
+        parts.append(f"{len(spent) - DEAREST} others {sum(ms for _, ms in spent[DEAREST:]):.3g} ms")
+    if rest > 0:
+        parts.append(f"{rest:.3g} ms between operators, which no cut saves")
+    return (
+        f"the pruned network is not faster on this device: {pruned_ms:.3g} against {dense_ms:.3g} ms. "
+        f"Its time goes to {', '.join(parts)}"
+    )
+
+
+def file_of(folder: Path) -> Path:
+    """Where a run keeps the measurements, so that it is the same when it is resumed."""
+    return folder / "latency.json"

@@ -12,25 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from ..errors import RunError, RunInterrupted
 from ..partition import Players, players
 from ..records import Record
-from ..spec import Budget, RunConfig
+from ..spec import RunConfig
 from ..storage import load_tree, save_tree, write_json
 from ..structure import Surgery, replay
 from ..training import Loss, Trainer, cross_entropy, decided, fitting, make_accelerator
 from ..zoo import Data, build_model, check_fit, load_data
 from .finish import finish
 from .folder import open_folder
-from .latency import without_latency
+from .latency import Measured, file_of, price
 from .options import TrainOptions, read_options
 from .pruning import Pruning
 from .registry import find_method
 
 DENSE = "dense.safetensors"
-TRADED = "budget.json"  # what a latency was converted to: measured once, so that a resumed run has the same
 
 
 @dataclass
@@ -98,12 +98,12 @@ def prune(
     found = players(model, inputs, config.granularity.split("+"), ignore=options.ignore)
     options.restrain(found, config.budget)
     total = steps_in_all(config, data, accelerator.num_processes)
-    budget = decided(lambda: tradeable(config, found, data, out if resume else None), accelerator)
-    run = method.run(found, budget, options, total)  # raises on an unreachable budget, before anything is written
+    measured = priced(config, found, data, out if resume else None, accelerator)
+    run = method.run(found, config.budget, options, total)  # an unreachable budget raises before anything is written
     if decided(lambda: open_folder(out, config, resume=resume, force=force), accelerator):
         return Record.read(out)
     try:
-        return _carry_out(Stage(config, out, data, options, resume, progress), model, run, budget)
+        return _carry_out(Stage(config, out, data, options, resume, progress), model, run, measured)
     except KeyboardInterrupt:
         raise RunInterrupted(
             f"stopped between two trainings; {str(out)!r} keeps what was done. "
@@ -111,10 +111,10 @@ def prune(
         ) from None
 
 
-def _carry_out(stage: Stage, model: nn.Module, run: Pruning, budget: Budget) -> Record:
+def _carry_out(stage: Stage, model: nn.Module, run: Pruning, measured: Measured | None) -> Record:
     config, out = stage.config, stage.out
-    if config.budget.latency is not None and make_accelerator(config.mixed_precision).is_main_process:
-        write_json(out / TRADED, budget.given)
+    if measured is not None and make_accelerator(config.mixed_precision).is_main_process:
+        write_json(file_of(out), measured)
     seconds = reference(stage)
     run.folder = out
     trainer = pruned(stage, model, run)
@@ -141,11 +141,23 @@ def steps_in_all(config: RunConfig, data: Data, processes: int) -> int:
     return total
 
 
-def tradeable(config: RunConfig, found: Players, data: Data, before: Path | None) -> Budget:
-    """The budget without latency: measured here, or as the interrupted run in ``before`` measured it."""
-    if config.budget.latency is not None and before is not None and (before / TRADED).exists():
-        return Budget(**json.loads((before / TRADED).read_text(encoding="utf-8")))
-    return without_latency(config.budget, found, data.example_inputs(1))
+def priced(
+    config: RunConfig, found: Players, data: Data, before: Path | None, accelerator: Accelerator
+) -> Measured | None:
+    """Where the budget names a latency, make it a resource: measured here, by one process, or by the interrupted run in
+    ``before``. Returns the measurements."""
+    limit = config.budget.latency
+    if limit is None:
+        return None
+    inputs = data.example_inputs(1)
+    known: Measured | None = None
+    if before is not None and file_of(before).exists():
+        known = json.loads(file_of(before).read_text(encoding="utf-8"))
+    if known is None:
+        known = decided(lambda: price(found, limit, inputs), accelerator)
+    if "latency" not in found.structure.terms:
+        price(found, limit, inputs, known)
+    return known
 
 
 def reference(stage: Stage) -> float:

@@ -21,6 +21,7 @@ from ..storage import load_tree
 from ..zoo import build_model, load_data
 from .drawing import draw
 from .finish import ARTIFACT
+from .latency import not_faster
 
 
 def _networks(run: Path) -> tuple[Record, dict[str, nn.Module], tuple[int, ...]]:
@@ -43,7 +44,7 @@ def bench_run(run: str | Path, *, threads: int = 1, batch: int = 1, onnx: bool =
 
     Returns:
         a dict with ``dense``, ``pruned`` (median_ms, q25_ms, q75_ms), ``speedup`` with quartiles, threads, batch,
-        engine.
+        engine, and a ``note`` on the layers that cost the time, in PyTorch, if the pruned network is not faster.
     """
     record, networks, shape = _networks(Path(run))
     inputs = (torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0)),)
@@ -65,6 +66,9 @@ def bench_run(run: str | Path, *, threads: int = 1, batch: int = 1, onnx: bool =
         "batch": batch,
         "repeats": found["dense"].repeats,
         "engine": "ONNX Runtime" if onnx else "PyTorch",
+        "note": None
+        if onnx
+        else not_faster(found["dense"].median_ms, found["pruned"].median_ms, networks["pruned"], inputs, threads),
     }
 
 

@@ -27,7 +27,7 @@ from .oracle import cut_copy, masked_copy, run
 from .residual import Miss, Residual, residuals
 from .surgery import plan
 from .trial import fake_shapes
-from .types import Bypass, Family, Frozen, Gate, Structure, Term
+from .types import Bypass, Cost, Family, Frozen, Gate, Structure
 
 KIND = "block"
 CHANGES = "with its branches silent it does not return what it is given"
@@ -83,7 +83,7 @@ def _attach(
 
 def _charged(
     model: nn.Module, ledger: Ledger, structure: Structure, found: list[Residual], atoms: dict[str, int]
-) -> dict[str, list[Term]]:
+) -> dict[str, list[Cost]]:
     """Whatever lies in a block counts as often as the block does: once or not at all."""
     named = [name for name, _ in named_tensors(model)]
     parameters = {name for name, _ in model.named_parameters()}
@@ -96,7 +96,7 @@ def _charged(
     }
     return {
         resource: [
-            term if owner is None else Term(term.coefficient, (*term.axes, np.array([owner])))
+            term if owner is None else term.with_block(owner)
             for term, owner in zip(terms, owners[resource], strict=True)
         ]
         for resource, terms in structure.terms.items()
@@ -104,7 +104,7 @@ def _charged(
 
 
 def _families(
-    structure: Structure, found: list[Residual], atoms: dict[str, int], terms: dict[str, list[Term]]
+    structure: Structure, found: list[Residual], atoms: dict[str, int], terms: dict[str, list[Cost]]
 ) -> list[Family]:
     """Blocks of one container that cost the same."""
     costs = _costs(list(atoms.values()), terms)
@@ -125,14 +125,14 @@ def _families(
     return families
 
 
-def _costs(atoms: list[int], terms: dict[str, list[Term]]) -> dict[int, list[float]]:
+def _costs(atoms: list[int], terms: dict[str, list[Cost]]) -> dict[int, list[float]]:
     """How much of every resource each block uses."""
     costs = {atom: [0.0] * len(terms) for atom in atoms}
     for index, held in enumerate(terms.values()):
         for term in held:
             owner = next((int(ids[0]) for ids in term.axes if ids.size == 1 and int(ids[0]) in costs), None)
             if owner is not None:
-                costs[owner][index] += term.coefficient * float(np.prod([len(ids) for ids in term.axes]))
+                costs[owner][index] += term.amount([len(ids) for ids in term.axes])
     return costs
 
 

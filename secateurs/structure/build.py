@@ -13,7 +13,7 @@ from .coupling import UNUSED, Classes
 from .labels import Array
 from .ledger import Axis, Ledger, Size
 from .naming import place
-from .types import Attribute, Family, Frozen, Gate, Structure, Swap, Term
+from .types import Attribute, Cost, Family, Frozen, Gate, Structure, Swap, Term
 
 SINGLE = "it is the only group of its layer, which removing it would empty"
 SILENT_REASONS = ("runs along a convolution's window",)
@@ -223,8 +223,9 @@ def _frozen(model: nn.Module, ledger: Ledger, classes: Classes, atom_of: Array) 
 
 def _terms(
     model: nn.Module, ledger: Ledger, atom_of: Array, axes: dict[tuple[str, int], Array], batch: int
-) -> dict[str, list[Term]]:
-    params, size = [], []
+) -> dict[str, list[Cost]]:
+    params: list[Cost] = []
+    size: list[Cost] = []
     parameters = {n for n, _ in model.named_parameters()}
     for name, tensor in named_tensors(model):
         coefficient = 1.0
@@ -238,7 +239,7 @@ def _terms(
         if name in parameters:
             params.append(Term(coefficient, tuple(arrays)))
         size.append(Term(coefficient * tensor.element_size(), tuple(arrays)))
-    macs = []
+    macs: list[Cost] = []
     for product in ledger.products:
         coefficient, arrays = product.coefficient / batch, []
         for nodes in product.axes:

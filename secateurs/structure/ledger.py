@@ -7,7 +7,7 @@ these cannot move, here is a place that must see zeros, here is a size the user'
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
@@ -191,6 +191,9 @@ class Ledger:
         counts = len(self.unions), len(self.freezes), len(self.splits), len(self.partials)
         self.operators.append(Operator(name, path, module, *counts))
         self.inputs_of.append(inputs)
+
+    def called(self, func: Any, args: Any, kwargs: Any, path: str, label_of: Callable[[torch.Tensor], Label]) -> None:
+        """An operator is about to be read; for ledgers that keep the calls themselves."""
 
     def fresh(self, count: int) -> Array:
         """New nodes that belong to no tensor (padding, for instance)."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from .naming import inside
 from .surgery import removed
-from .types import Array, Gate, Structure, Term
+from .types import Array, Gate, Structure
 
 
 def restrict(structure: Structure, keep: Array) -> Structure:
@@ -53,7 +53,7 @@ def restrict(structure: Structure, keep: Array) -> Structure:
         gates=gates,
         frozen=[f for f in structure.frozen if left_over(f.where)],
         terms={
-            r: [t for t in (Term(t.coefficient, tuple(map(part, t.axes))) for t in terms) if all(map(len, t.axes))]
+            r: [t for t in (t.over(part) for t in terms) if all(map(len, t.axes))]
             for r, terms in structure.terms.items()
         },
         shared={alias: name for alias, name in structure.shared.items() if left_over(alias)},

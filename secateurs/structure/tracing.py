@@ -173,6 +173,7 @@ class Reader(TorchDispatchMode):
         return Call(self.ledger, name, arguments, out, path, label_of, swapped, module)
 
     def _apply(self, func: Any, args: Any, kwargs: Any, inputs: list[Tensor], out: Any) -> None:
+        self.ledger.called(func, args, kwargs, self.stack[-1][0], label_of)
         call_ = self._call(func, args, kwargs, out)
         flow = self.ledger.flow
         read = flow.read(inputs, label_of) if flow is not None else ()

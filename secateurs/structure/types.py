@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -62,6 +64,53 @@ class Term:
 
     coefficient: float
     axes: tuple[Array, ...]
+
+    def amount(self, widths: Sequence[float]) -> float:
+        """At these numbers of kept indices."""
+        return self.coefficient * math.prod(widths)
+
+    def over(self, part: Callable[[Array], Array]) -> Term:
+        """The same over part of each axis."""
+        return replace(self, axes=tuple(map(part, self.axes)))
+
+    def with_block(self, atom: int) -> Term:
+        """The same, as often as a block is there: once or not at all."""
+        return replace(self, axes=(*self.axes, np.array([atom])))
+
+
+@dataclass(frozen=True)
+class Table:
+    """An amount measured at some widths and taken to be linear in between; beyond the last, the last.
+
+    Attributes:
+        axes: as of a :class:`Term`.
+        grid: for each axis the widths, ascending.
+        values: the amounts, one dimension for each axis.
+    """
+
+    axes: tuple[Array, ...]
+    grid: tuple[Array, ...]
+    values: Array
+
+    def amount(self, widths: Sequence[float]) -> float:
+        """At these numbers of kept indices."""
+        values = self.values
+        for points, width in zip(self.grid, widths):
+            flat = values.reshape(len(points), -1).T
+            values = np.array([np.interp(width, points, row) for row in flat]).reshape(values.shape[1:])
+        return float(values)
+
+    def over(self, part: Callable[[Array], Array]) -> Table:
+        """The same over part of each axis."""
+        return replace(self, axes=tuple(map(part, self.axes)))
+
+    def with_block(self, atom: int) -> Table:
+        """The same, as often as a block is there: once or not at all."""
+        axes, grid = (*self.axes, np.array([atom])), (*self.grid, np.array([0.0, 1.0]))
+        return Table(axes, grid, np.stack([np.zeros_like(self.values), self.values], -1))
+
+
+Cost: TypeAlias = Term | Table
 
 
 @dataclass(frozen=True)
@@ -123,7 +172,8 @@ class Structure:
         families: atoms by layer; ``family_of`` maps back.
         gates: parameter → slices whose zeroing silences atoms exactly.
         frozen: what cannot be cut and why.
-        terms: "params", "macs", "bytes" as sums of products of widths. MACs are of one example.
+        terms: "params", "macs", "bytes" as sums of products of widths. MACs are of one example. Whoever has measured
+            what else widths cost adds it ("latency", in milliseconds).
         shared: alias names of tied tensors → canonical.
         attributes, swaps, resizes, bypasses: what changes on modules with a cut; ``shapes`` of all tensors as traced;
             ``inputs``: the example inputs of the trace, for the check that ``shrink`` makes;
@@ -137,7 +187,7 @@ class Structure:
     family_of: Array
     gates: dict[str, list[Gate]]
     frozen: list[Frozen]
-    terms: dict[str, list[Term]]
+    terms: dict[str, list[Cost]]
     shared: dict[str, str]
     attributes: list[Attribute] = field(default_factory=list)
     swaps: list[Swap] = field(default_factory=list)
@@ -175,10 +225,7 @@ class Structure:
         alive = np.append(self.mask(keep), True)  # index −1 reads the last entry: always kept
         total = 0.0
         for term in self.terms[resource]:
-            product = term.coefficient
-            for ids in term.axes:
-                product *= int(alive[ids].sum())
-            total += product
+            total += term.amount([int(alive[ids].sum()) for ids in term.axes])
         return total
 
     def family(self, name: str) -> Family:
