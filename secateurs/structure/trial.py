@@ -10,10 +10,8 @@ joint axis the other way to cut it is tried, and otherwise the family is fixed w
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -171,8 +169,7 @@ class Trial:
         mode, copy = Fakes(), self.model
         try:
             copy = fake_cut(self.model, plan(self.model, self.structure, keep), mode)
-            with _quiet():
-                follow(copy, fake_inputs(mode, run.inputs), mode, survivors)
+            follow(copy, fake_inputs(mode, run.inputs), mode, survivors)
         except Exception as error:
             return _running(error, copy)
         if survivors.outputs != run.outputs:
@@ -210,20 +207,8 @@ def fake_shapes(model: nn.Module, surgery: Surgery, inputs: Any, ledger: Ledger)
     """Shapes of all outputs of the cut network, without computing them."""
     mode = Fakes()
     copy = fake_cut(model, surgery, mode)
-    with _quiet():
-        follow(copy, fake_inputs(mode, inputs), mode, ledger)
+    follow(copy, fake_inputs(mode, inputs), mode, ledger)
     return ledger.outputs
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """A failing trial is an answer, not an error to log."""
-    logger = logging.getLogger("torch._subclasses.fake_tensor")
-    disabled, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = disabled
 
 
 def failing(trial: Trial, seconds: float) -> list[int]:
