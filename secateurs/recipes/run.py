@@ -94,7 +94,7 @@ def prune(
     data = load_data(config.data, validation=config.validation, seed=config.seed)
     model = build_model(config.model, classes=data.classes, input_shape=data.input_shape, seed=config.seed)
     inputs = data.example_inputs(2)
-    check_fit(model, inputs, data.classes)
+    check_fit(model, inputs, data.classes, lowest=data.lowest)
     found = players(model, inputs, config.granularity.split("+"), ignore=options.ignore)
     options.restrain(found, config.budget)
     total = steps_in_all(config, data, accelerator.num_processes)
