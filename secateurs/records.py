@@ -204,5 +204,5 @@ class Record(Schema):
 def _first(error: Exception) -> str:
     if isinstance(error, ValidationError):
         detail = error.errors()[0]
-        return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+        return ": ".join(part for part in (".".join(map(str, detail["loc"])), detail["msg"]) if part)
     return str(error)

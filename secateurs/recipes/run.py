@@ -24,7 +24,7 @@ from ..structure import Surgery, replay
 from ..training import Loss, Trainer, cross_entropy, decided, fitting, make_accelerator
 from ..zoo import Data, build_model, check_fit, load_data
 from .finish import finish
-from .folder import open_folder
+from .folder import give_back, open_folder
 from .latency import Measured, file_of, price
 from .options import TrainOptions, read_options
 from .pruning import Pruning
@@ -109,6 +109,10 @@ def prune(
             f"stopped between two trainings; {str(out)!r} keeps what was done. "
             "Continue with the same command and --resume"
         ) from None
+    except Exception:
+        if accelerator.is_main_process:
+            give_back(out, config)
+        raise
 
 
 def _carry_out(stage: Stage, model: nn.Module, run: Pruning, measured: Measured | None) -> Record:

@@ -289,11 +289,9 @@ class Trainer:
         self.losses.read(self.accelerator)
         save(self)
         self.accelerator.wait_for_everyone()
-        folder = str(self.checkpoint.path.parent)
+        folder, kept = str(self.checkpoint.path.parent), self.checkpoint.kept
         if self.is_main and self.checkpoint.step != self.step:
-            raise RunInterrupted(
-                f"{where}; its weights were not finite, so {folder!r} keeps step {self.checkpoint.step}"
-            )
+            raise RunInterrupted(f"{where}; its weights were not finite, so they were not saved; {kept}")
         raise RunInterrupted(f"{where}; saved in {folder!r}. Continue with the same command and --resume")
 
     def _divergence(self, bad: BadLoss) -> DivergenceError:
