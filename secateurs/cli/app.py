@@ -121,7 +121,7 @@ def prune(
         options=_options(set_, limit=limit, ignore=ignore, tie=tie),
     )
     finished = resume and (out / RECORD_FILE).exists()
-    record = run(config, out, resume=resume, force=force, progress=not json)
+    record = run(config, out, resume=resume, force=force)
     if not _main_process():
         return
     if finished:
