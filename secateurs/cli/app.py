@@ -251,7 +251,9 @@ def reproduce(
     what: Annotated[str, typer.Argument(help="game")],
     data: DataSpec,
     out: Annotated[Optional[Path], typer.Option(help="Where the pages go (default docs/reproductions).")] = None,  # noqa: UP045
-    quick: Annotated[bool, typer.Option("--quick", help="The same code on less, within a minute.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Check the code, within minutes; the figures mean nothing.")
+    ] = False,
     seeds: Annotated[Optional[int], typer.Option(min=1, help="Number of seeds (default 5; 1 when quick).")] = None,  # noqa: UP045
     printed_seeds: Annotated[
         int | None, typer.Option(min=1, help="Seeds for the paper's own configurations (default: as --seeds).")
@@ -260,7 +262,7 @@ def reproduce(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Run a paper's experiments and put the figures beside the printed ones, each with a verdict."""
+    """Run a paper's experiments and put the figures beside the printed ones, each with a verdict (none if --quick)."""
     from ..reproduce import REPRODUCTIONS
     from ..reproduce import reproduce as run
 
