@@ -9,6 +9,7 @@ from . import formats
 from .headline import NAMES, show, used
 from .page import Section, card, grid, paragraph, titled
 from .page import tiles as page_tiles
+from .scores import scored
 from .tables import Bar, Column, Html, bars, escape, pairs, table, tag
 
 TEST = "test, read once"
@@ -54,7 +55,7 @@ def _networks(record: Record) -> Html:
     dense, pruned = record.dense, record.pruned
     blocks: list[tuple[Column, Measured]] = [
         (Column("dense", "for comparison"), dense),
-        (Column("gated", "before removal"), record.gated),
+        (Column("trained" if scored(record) else "gated", "before removal"), record.gated),
         (Column("pruned", "after removal and recovery", strong=True), pruned),
     ]
     if record.cut is not None:
@@ -101,13 +102,14 @@ def _change(dense: float | None, pruned: float | None) -> str:
 def _groups(record: Record, measured: Sequence[Measured]) -> list[str | Html]:
     cells = []
     for block in measured:
-        if block is record.gated:
+        if block is record.gated and not scored(record):
             active = _active(record)
             cells.append(formats.MISSING if active is None else f"{active:,} active")
         else:
-            cells.append(formats.count(record.groups_total if block is record.dense else record.groups_kept))
+            whole = block is record.dense or block is record.gated
+            cells.append(formats.count(record.groups_total if whole else record.groups_kept))
     share = formats.percent(record.groups_kept / record.groups_total, 1) + " kept" if record.groups_total else ""
-    return [_label("groups", "players"), *cells, share]
+    return [_label("groups", "" if scored(record) else "players"), *cells, share]
 
 
 def _active(record: Record) -> int | None:
