@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ..records import Certificate, LayerRow, Measured, Record
 from . import formats
@@ -55,11 +56,11 @@ def _networks(record: Record) -> Html:
     dense, pruned = record.dense, record.pruned
     blocks: list[tuple[Column, Measured]] = [
         (Column("dense", "for comparison"), dense),
-        (Column("trained" if scored(record) else "gated", "before removal"), record.gated),
+        (Column("trained" if scored(record) else "gated", "before removal", aside=True), record.gated),
         (Column("pruned", "after removal and recovery", strong=True), pruned),
     ]
     if record.cut is not None:
-        blocks.insert(2, (Column("cut", "before recovery"), record.cut))
+        blocks.insert(2, (Column("cut", "before recovery", aside=True), record.cut))
     measured = [block for _, block in blocks]
 
     def row(name: str, note: str, form: Form, field: str, verdict: tuple[str, str] | str) -> list[str | Html]:
@@ -80,11 +81,21 @@ def _networks(record: Record) -> Html:
         _latency(record, measured, _ratio(dense.latency_ms, pruned.latency_ms, "faster", "slower")),
     ]
     columns = [Column("", align="left"), *(column for column, _ in blocks), Column("pruned against dense")]
-    return table(
+    whole = table(
         columns,
         rows,
         caption="Accuracy and loss are on the test set. The column that counts is the pruned network’s.",
     )
+    return Html(whole + _aside(columns, rows))
+
+
+def _aside(columns: Sequence[Column], rows: Sequence[Sequence[str | Html]]) -> Html:
+    """The columns that a narrow screen leaves out above, in a table of their own, which only such a screen shows."""
+    shown = [0, *(i for i, column in enumerate(columns) if column.aside)]
+    left = [[row[i] for i in shown] for row in rows if any(row[i] not in ("", formats.MISSING) for i in shown[1:])]
+    heads = [replace(columns[i], aside=False) for i in shown]
+    title = "On the way: " + ", ".join(f"{c.title} is {c.note}" for c in heads[1:]) + "."
+    return Html(f'<div class="narrow">{table(heads, left, caption=title)}</div>') if left else Html("")
 
 
 def _label(name: str, note: str) -> Html:
