@@ -94,9 +94,8 @@ def sentence(c: Certificate, count: int) -> str:
     if c.at_rest is not None:
         text += f"At the cut {c.at_rest} of {count} players were at rest: no small move would have paid. "
     text += (
-        f"{agree} of {count} are on the side of their own utility, whole moves considered "
-        f"({c.dominated_and_removed} priced out and removed, {c.undominated_and_kept} worth their price and kept); "
-        f"the largest gain from moving alone is {c.nash_gap:.3g}, the median {c.nash_gap_median:.3g}."
+        f"{agree} of {count} could not gain by changing sides (kept or removed) alone; "
+        f"the most that one could gain is {c.nash_gap:.3g}, the median {c.nash_gap_median:.3g}."
     )
     if c.market_clearing_error is not None:
         text += f" Demand met the budget path to {c.market_clearing_error:.1e} of the dense amount."

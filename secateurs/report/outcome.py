@@ -195,28 +195,37 @@ def certificate(record: Record) -> Section:
     if found is None:
         text = f"No certificate: the method {record.method!r} made no statement about an equilibrium."
         return Section(title, [paragraph(text, "none")], "Certificate")
-    rows = {
-        "game": {
-            "market": "the market (utility with the clearing price)",
-            "paper": "as printed (β, γ, η)",
-        }.get(found.scope, found.scope),
-        "Nash gap, largest": formats.significant(found.nash_gap),
-        "Nash gap, median": formats.significant(found.nash_gap_median),
-        "dominated players": f"{found.dominated:,} (of them removed: {found.dominated_and_removed:,})",
-        "undominated and kept": formats.count(found.undominated_and_kept),
-        "spectral radius": "not computed"
-        if found.spectral_radius is None
-        else formats.significant(found.spectral_radius),
-        "best responses contract": {True: "yes", False: "no", None: "not decided"}[found.contraction],
-    }
-    if found.market_clearing_error is not None:
-        rows["market clearing error"] = f"{formats.significant(found.market_clearing_error)} of dense"
-    left = titled("In figures", pairs(rows))
+    left = titled("In figures", pairs({name: _label(value, note) for name, value, note in _figures(found)}))
     return Section(
         title,
         [card(paragraph(_sentence(found)), kind="callout"), grid(left, _conditions(found))],
         "Certificate",
     )
+
+
+def _figures(found: Certificate) -> list[tuple[str, str, str]]:
+    """Name, value, and what it means, of each figure of a certificate."""
+    game = {"market": "the market (utility with the clearing price)", "paper": "as printed (β, γ, η)"}
+    radius = "not computed" if found.spectral_radius is None else formats.significant(found.spectral_radius)
+    dominated = f"{found.dominated:,} (of them removed: {found.dominated_and_removed:,})"
+    contract = {True: "yes", False: "no", None: "not decided"}[found.contraction]
+    rows = [
+        ("game", game.get(found.scope, found.scope), "whose utilities these figures are about"),
+        (
+            "Nash gap, largest",
+            formats.significant(found.nash_gap),
+            "the most that one player could gain by moving alone",
+        ),
+        ("Nash gap, median", formats.significant(found.nash_gap_median), "half of the players could gain no more"),
+        ("dominated players", dominated, "taking part costs them more than it brings: out is their best answer"),
+        ("undominated and kept", formats.count(found.undominated_and_kept), "taking part pays, and they do"),
+        ("spectral radius", radius, "how strongly players’ best answers react to each other; 0 is not at all"),
+        ("best responses contract", contract, "radius below 1: best answers, repeated, settle at one profile"),
+    ]
+    if found.market_clearing_error is not None:
+        error = f"{formats.significant(found.market_clearing_error)} of dense"
+        rows.append(("market clearing error", error, "how far demand was from the budget path in the last step"))
+    return rows
 
 
 def _sentence(found: Certificate) -> str:
@@ -237,4 +246,5 @@ def _conditions(found: Certificate) -> Html:
     if not found.condition_numbers:
         return titled(title, paragraph("No condition numbers were computed.", "none"))
     rows = [[name, formats.significant(value)] for name, value in found.condition_numbers.items()]
-    return titled(title, table(["layer", "condition number"], rows))
+    meaning = "How unevenly a layer’s weights stretch what they are given: 1 is evenly, 100 a hundredfold difference."
+    return titled(title, table(["layer", "condition number"], rows, caption=meaning))

@@ -348,6 +348,14 @@ def test_a_specification_cannot_leave_its_script_element():
     assert Reader(page.page("p", [], [page.Section("s", [chart])])).specs[0]["layout"]["meta"] == raw
 
 
+def test_the_certificates_figures_say_what_they_mean(record):
+    text = Reader(report.render(record)).text
+    assert "Nash gap, largest 0.00213 the most that one player could gain by moving alone" in text
+    assert "dominated players 729 (of them removed: 729) taking part costs them more than it brings" in text
+    assert "spectral radius 0.410 how strongly players’ best answers react to each other" in text
+    assert "1 is evenly, 100 a hundredfold difference. layer condition number fc1 8.41" in text
+
+
 def one_shot(record: Record) -> Record:
     """The record as a one-shot method would leave it: scores, no game, two phases of which points tell little."""
     record.method, record.certificate, record.config = "taylor", None, {}
