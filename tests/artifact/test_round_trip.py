@@ -198,6 +198,20 @@ def test_dtypes(dtype: torch.dtype, route: str, factory_file: Path, tmp_path: Pa
     assert same(outputs(back, x), outputs(model, x))
 
 
+def test_a_cut_network_saved_without_its_surgery_is_told_of_it(factory_file: Path, tmp_path: Path) -> None:
+    spec, x = f"{factory_file}:build", torch.randn(2, 1, 6, 6)
+    model = build_model(spec, classes=4, input_shape=(1, 6, 6)).eval()
+    structure = trace(model, x)
+    keep = torch.ones(structure.atoms, dtype=torch.bool)
+    keep[structure.families[0].atoms[0]] = False
+    shrunk = shrink(model, structure, keep)
+    given = {"factory": spec, "factory_kwargs": {"classes": 4, "input_shape": (1, 6, 6)}, "example_inputs": x}
+    with pytest.raises(ArtifactError, match=r"builds the dense network; if this one was cut.*surgery=optimizer.harv"):
+        save(shrunk.model, tmp_path / "a", **given)
+    assert not (tmp_path / "a").exists()
+    save(shrunk.model, tmp_path / "a", **given, surgery=shrunk.surgery)
+
+
 @pytest.mark.parametrize("name", ["tied", "untied", None])
 def test_tied_weights_are_stored_once_and_come_back_tied(name: str | None, factory_file: Path, tmp_path: Path) -> None:
     # "untied": the tie was made after the factory, and must be made again.
