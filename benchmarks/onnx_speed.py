@@ -2,8 +2,8 @@
 
     python -m benchmarks.onnx_speed --data cifar10:DIR [--threads 1] [--granularity block]
 
-The widths, or the blocks, are those that the market found in benchmarks/cifar_resnet20 (run here if they are not there yet); weights do
-not change the speed.
+The widths, or the blocks, are those that the market found in benchmarks/cifar_resnet20 (run here if they are not there
+yet); weights do not change the speed.
 """
 
 from __future__ import annotations
@@ -38,9 +38,8 @@ def main() -> None:
     one = data.example_inputs(1)
     macs = {name: count_macs(net, one) for name, net in networks.items()}
     saved = macs["dense"] / macs["pruned"]
-    print(
-        f"{arguments.granularity}s {found['widths']}, {macs['dense'] / 1e6:.2f} → {macs['pruned'] / 1e6:.2f} MMACs, {saved:.2f}× fewer"
-    )
+    amounts = f"{macs['dense'] / 1e6:.2f} → {macs['pruned'] / 1e6:.2f} MMACs, {saved:.2f}× fewer"
+    print(f"{arguments.granularity}s {found['widths']}, {amounts}")
     print(
         f"{'engine':14} {'batch':>5} {'dense':>10} {'pruned':>10} {'faster':>8} {'quartiles':>14} {'of MACs ratio':>14}"
     )
