@@ -15,6 +15,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,8 @@ class Survivors(Ledger):
 COPRIME = (1, 5, 7, 11, 13, 17, 19, 23)
 # Cuts after the first, which tell families apart that had to lose the same number in it.
 ROUNDS = 2
+# What is left of a family in the last of them; a few more of others.
+FEWEST = 3
 
 
 @dataclass
@@ -110,24 +113,32 @@ class Trial:
         fails; the numbers have no small divisor, so that code which needs a multiple fails. An axis of one
         index has no label to compare, so families that come down to one are only tried for shapes.
         """
-        wide = [f for f in families if not self._narrow(f)]
-        if wide and (place := self._cut(self._numbers(wide)[0], strict=True)) is not None:
+        place = self.fails_in(0, families)
+        if place is not None or self._narrow.isdisjoint(families):
             return place
-        return None if len(wide) == len(families) else self._cut(dict.fromkeys(families, 1), strict=False)
+        return self._cut(dict.fromkeys(families, 1), strict=False)
+
+    def fails_in(self, number: int, families: list[int]) -> str | None:
+        """As ``fails``, in one of the cuts, in which some families lose more than others."""
+        cut = self._cuts[number]
+        fewer = {family: cut[family] for family in families if family in cut}
+        return self._cut(fewer, strict=True) if fewer else None
 
     def fails_ever(self, families: list[int]) -> str | None:
-        """As ``fails``, also when some families lose more than others."""
-        wide = [f for f in families if not self._narrow(f)]
-        places = (self._cut(fewer, strict=True) for fewer in self._numbers(wide)[1:])
+        """As ``fails``, in all cuts."""
         first = self.fails(families)
+        places = (self.fails_in(number, families) for number in range(1, 1 + ROUNDS))
         return first if first is not None else next((place for place in places if place is not None), None)
 
-    def _numbers(self, families: list[int]) -> list[dict[int, int]]:
+    @cached_property
+    def _cuts(self) -> list[dict[int, int]]:
         """How many atoms each family loses in each cut: no two that lose as many in all of them within a period.
 
-        In the first cut all lose some; the period is 4 for the smallest families and grows with their size.
+        In the first cut all lose some; in the last, few are left of all but the smallest, because code may ask for
+        more of one thing than of another. The period is 4 for the smallest families and grows with their size.
         """
         cuts: list[dict[int, int]] = [{} for _ in range(1 + ROUNDS)]
+        families = [family for family in range(len(self.structure.families)) if family not in self._narrow]
         for position, family in enumerate(families):
             size = len(self.structure.families[family].atoms)
             choices = [c for c in COPRIME if c <= max(1, size - 2)]
@@ -135,11 +146,18 @@ class Trial:
             cuts[0][family] = choices[digit]
             for cut in cuts[1:]:
                 rest, digit = divmod(rest, len(choices) + 1)
-                if digit:
+                if cut is cuts[-1] and size - FEWEST > len(choices):
+                    cut[family] = size - FEWEST - digit
+                elif digit:
                     cut[family] = choices[digit - 1]
-        return [cut for cut in cuts if cut]
+        return cuts
 
-    def _narrow(self, family: int) -> bool:
+    @cached_property
+    def _narrow(self) -> frozenset[int]:
+        """Families that come down to one of an axis."""
+        return frozenset(f for f in range(len(self.structure.families)) if self._is_narrow(f))
+
+    def _is_narrow(self, family: int) -> bool:
         atoms = self.structure.families[family].atoms
         if len(atoms) > 2:
             return False
@@ -236,9 +254,16 @@ def failing(trial: Trial, seconds: float) -> list[int]:
     kinds: dict[Any, list[int]] = {}
     for index in everything:
         kinds.setdefault(_kind(trial.model, trial.structure.families[index]), []).append(index)
-    bad = search.without(trial.fails, list(kinds.values()))
-    good = [index for index in everything if index not in bad]
-    return bad + search.without(trial.fails_ever, [[index] for index in good])
+    bad: list[int] = []
+    while True:
+        # What is fixed for one cut's sake must stay in the others, too.
+        found = search.without(trial.fails, [[f for f in kind if f not in bad] for kind in kinds.values()])
+        for number in range(1, 1 + ROUNDS):
+            good = [[index] for index in everything if index not in bad + found]
+            found += search.without(partial(trial.fails_in, number), good)
+        bad += found
+        if not found:
+            return bad
 
 
 def _kind(model: nn.Module, family: Family) -> Any:
@@ -262,7 +287,7 @@ class _Search:
 
     def without(self, fails: Callable[[list[int]], str | None], kinds: list[list[int]]) -> list[int]:
         self.good = []
-        return self._bad(fails, kinds)
+        return self._bad(fails, [kind for kind in kinds if kind])
 
     def _bad(self, fails: Callable[[list[int]], str | None], kinds: list[list[int]]) -> list[int]:
         families = [family for kind in kinds for family in kind]

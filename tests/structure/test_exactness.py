@@ -74,6 +74,8 @@ EXPECTED = {
     "decoder": {"self_attn": 3, "multihead_attn": 3, "linear1": 10},
     "multihead_extras": {"a": 4},
     "grouped_query": {"q": 3},
+    "fused_grouped_query": {"qkv": 3},
+    "one_head": {"v": 4},
     "tied": {"embed": 6, "up": 8},
     "tied_modules": {"first": 5},
     "embedding_mean": {"embed": 6},
