@@ -4,18 +4,17 @@ Rules cannot see whether a size in a reshape or a slice was read from a shape, f
 into the code, nor which axis of a reshape gives way. So a few atoms of each family are removed and the
 forward is traced again, without arithmetic, with the surviving nodes in place: every operator must put out
 exactly the nodes that survive of what it put out before, in the same order. That also catches what no shape
-betrays: a channel shuffle that keeps the wrong indices. Families that fail are found by bisection; for a
-joint axis the other way to cut it is tried, and otherwise the family is fixed with that reason.
+betrays: a channel shuffle that keeps the wrong indices. Families that fail are found by bisection (:mod:`.search`); for
+a joint axis the other way to cut it is tried, and otherwise the family is fixed with that reason.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,14 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from .copying import copy_with
+from .copying import copy_with, uncollected
 from .labels import Array, Block, Label, make_data
 from .ledger import Ledger
 from .surgery import Surgery, plan, refit
 from .tracing import Fakes, fake, fake_inputs, follow
-from .types import Family, Structure
+from .types import Structure
 
-FIXED_BY_CODE = "the model's code fixes this size: it does not do the same with one group fewer"
+FIXED_BY_CODE = "the model's code fixes this size: it does not do the same with fewer groups"
 
 
 class Survivors(Ledger):
@@ -188,8 +187,8 @@ class Trial:
         survivors = Survivors(run, np.append(keep, True)[self.nodes])
         mode, copy = Fakes(), self.model
         try:
-            copy = fake_cut(self.model, plan(self.model, self.structure, keep), mode)
-            with _quiet():
+            with uncollected(), _quiet():
+                copy = fake_cut(self.model, plan(self.model, self.structure, keep), mode)
                 follow(copy, fake_inputs(mode, run.inputs), mode, survivors)
         except Exception as error:
             return _running(error, copy)
@@ -216,8 +215,7 @@ def fake_cut(model: nn.Module, surgery: Surgery, mode: FakeTensorMode) -> nn.Mod
         if kept is None:
             return fake(mode, tensor)
         shape = [len(kept[a]) if a in kept else s for a, s in enumerate(tensor.shape)]
-        with mode:
-            return torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
+        return fake(mode, torch.empty(shape, dtype=tensor.dtype, device="meta"), tensor.device)
 
     copy = copy_with(model, part)
     refit(copy, surgery)
@@ -242,74 +240,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.disabled = disabled
-
-
-def failing(trial: Trial, seconds: float) -> list[int]:
-    """Families whose loss of an atom the code does not survive; all untested ones once time is up."""
-    everything = list(range(len(trial.structure.families)))
-    # On fakes that do not run this model nothing can be tried; the oracle decides on real tensors.
-    if not everything or not trial.ledger.faked or trial.fails_ever(everything) is None:
-        return []
-    search = _Search(trial, time.monotonic() + seconds)
-    kinds: dict[Any, list[int]] = {}
-    for index in everything:
-        kinds.setdefault(_kind(trial.model, trial.structure.families[index]), []).append(index)
-    bad: list[int] = []
-    while True:
-        # What is fixed for one cut's sake must stay in the others, too.
-        found = search.without(trial.fails, [[f for f in kind if f not in bad] for kind in kinds.values()])
-        for number in range(1, 1 + ROUNDS):
-            good = [[index] for index in everything if index not in bad + found]
-            found += search.without(partial(trial.fails_in, number), good)
-        bad += found
-        if not found:
-            return bad
-
-
-def _kind(model: nn.Module, family: Family) -> Any:
-    """Families of one kind lie alike in modules that differ by number only: the same code is run on them."""
-    kind: list[Any] = [family.kind]
-    for member in family.members:
-        path = member.rpartition(".")[0]
-        modules = path, path.rpartition(".")[0]
-        name = "".join(letter for letter in member if not letter.isdigit())
-        kind.append((name, *(type(model.get_submodule(module)) for module in modules)))
-    return tuple(kind)
-
-
-@dataclass
-class _Search:
-    """The search for families without which the rest runs: first among those near the place of a failure."""
-
-    trial: Trial
-    deadline: float
-    good: list[int] = field(default_factory=list)
-
-    def without(self, fails: Callable[[list[int]], str | None], kinds: list[list[int]]) -> list[int]:
-        self.good = []
-        return self._bad(fails, [kind for kind in kinds if kind])
-
-    def _bad(self, fails: Callable[[list[int]], str | None], kinds: list[list[int]]) -> list[int]:
-        families = [family for kind in kinds for family in kind]
-        if not families or time.monotonic() > self.deadline:
-            return families
-        place = fails(self.good + families)
-        if place is None:
-            self.good += families
-            return []
-        if len(families) == 1:
-            return families
-        # Where two families of a kind fail alone, so do the others: the code is the same, and there may be many.
-        if len(kinds) == 1 and all(fails([*self.good, family]) is not None for family in (families[0], families[-1])):
-            return families
-        parts = kinds if len(kinds) > 1 else [[family] for family in families]
-        near = [part for part in parts if any(self._near(family, place) for family in part)]
-        far = [part for part in parts if part not in near]
-        if not near or not far:
-            half = len(parts) // 2
-            far, near = parts[:half], parts[half:]
-        return self._bad(fails, far) + self._bad(fails, near)
-
-    def _near(self, family: int, place: str) -> bool:
-        members = self.trial.structure.families[family].members
-        return any(member.startswith((place + ".", place + "[")) for member in members)
