@@ -32,6 +32,7 @@ from .recurrence import Run, Whole
 from .resizing import Watching
 from .rules import RULES, Call
 from .rules.call import argument_names
+from .rules.joining import filled, part_of
 
 LABEL = "_secateurs_label"
 ORIGIN = "_secateurs_origin"
@@ -224,7 +225,7 @@ class Reader(TorchDispatchMode):
             return
         target = targets[0]
         self._apply(func, args, kwargs, inputs, target)
-        self._distrust(target, old[id(target)], label_of(target))
+        self._distrust(self._call(func, args, kwargs, target), target, old[id(target)])
 
     def _targets(self, func: Any, args: Any, kwargs: Any) -> list[Tensor]:
         found = []
@@ -234,7 +235,8 @@ class Reader(TorchDispatchMode):
                 found += [v for v in _pytree.tree_leaves(value) if isinstance(v, Tensor)]
         return found
 
-    def _distrust(self, target: Tensor, old: Label, new: Label) -> None:
+    def _distrust(self, call_: Call, target: Tensor, old: Label) -> None:
+        new = label_of(target)
         try:
             key = target.untyped_storage()._cdata
         except Exception:
@@ -255,6 +257,9 @@ class Reader(TorchDispatchMode):
         )
         for other in others:
             label = label_of(other)
+            if not same and (dim := part_of(target, other)) is not None:
+                setattr(other, LABEL, filled(call_, label, new, dim))
+                continue
             if not same and label.shape != new.shape:
                 for block in (*new.blocks, *old.blocks, *label.blocks):
                     self.ledger.freeze(block.ids, reason)

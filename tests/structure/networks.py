@@ -389,6 +389,21 @@ def fused_grouped_query() -> tuple[nn.Module, Any]:
 
 
 @network
+def written_by_parts() -> tuple[nn.Module, Any]:
+    """What two layers put out is written beside each other: their channels are one axis, positions another."""
+
+    def forward(m: Any, x: Tensor) -> Tensor:
+        left, right = m.left(x), m.right(x)
+        both = left.new_empty(*left.shape[:2], 9)
+        both[..., :5] = left[..., :5]
+        both[..., 5:].copy_(right[..., 2:])
+        return m.out(both.relu())
+
+    modules = {"left": nn.Conv1d(3, 6, 1), "right": nn.Conv1d(3, 6, 1), "out": nn.Conv1d(6, 2, 1)}
+    return Function(forward, **modules), torch.randn(2, 3, 6)
+
+
+@network
 def one_head() -> tuple[nn.Module, Any]:
     def forward(m: Any, x: Tensor) -> Tensor:
         return m.o(F.scaled_dot_product_attention(*(f(x)[:, None] for f in (m.q, m.k, m.v)))[:, 0])

@@ -76,6 +76,7 @@ EXPECTED = {
     "grouped_query": {"q": 3},
     "fused_grouped_query": {"qkv": 3},
     "one_head": {"v": 4},
+    "written_by_parts": {"left": 6},
     "tied": {"embed": 6, "up": 8},
     "tied_modules": {"first": 5},
     "embedding_mean": {"embed": 6},
