@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -177,6 +179,35 @@ def test_a_program_can_be_compiled_exported_and_saved_again(tmp_path: Path) -> N
     again = load(tmp_path / "b")
     assert same(outputs(again, torch.cat([x, x])), outputs(model, torch.cat([x, x])))
     assert same(outputs(torch.compile(back, backend="eager"), x), outputs(model, x))
+
+
+@pytest.mark.parametrize("name", ["code", "graph", "meta", "recompile", "block1-0", "user->item", "a b", "x:0/y"])
+def test_a_program_keeps_the_names_that_a_network_gave(name: str, tmp_path: Path) -> None:
+    model = disturb(nn.Sequential(nn.ModuleDict({name: nn.Linear(3, 4)})))
+    model[0].forward = lambda x: model[0][name](x).relu()
+    model.add_module(name, nn.Linear(4, 2))
+    x = torch.randn(2, 3)
+    save(model, tmp_path / "a", factory=None, example_inputs=x)
+    back = load(tmp_path / "a")
+    assert set(back.state_dict()) == set(model.state_dict())
+    assert back.get_submodule(name).weight.shape == (2, 4)
+    assert same(outputs(back, x), outputs(model, x))
+    assert same(outputs(torch.compile(back, backend="eager"), x), outputs(model, x))
+
+
+def test_a_program_is_copied_and_pickled_with_its_refusals(tmp_path: Path) -> None:
+    model = disturb(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4)))
+    x = torch.randn(2, 3)
+    save(model, tmp_path / "a", factory=None, example_inputs=x)
+    back = load(tmp_path / "a")
+    for other in (copy.deepcopy(back), pickle.loads(pickle.dumps(back))):
+        with torch.no_grad():
+            next(other.parameters()).add_(1)
+        assert not same(outputs(other, x), outputs(back, x))
+        other.load_state_dict(back.state_dict())
+        assert same(outputs(other, x), outputs(model, x))
+        with pytest.raises(ValueError, match="has shape"):
+            other(torch.randn(2, 5))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
