@@ -50,7 +50,7 @@ class HistoryPoint(Schema):
 
     step: int
     epoch: float
-    phase: str = Field(description="warmup, market or recovery")
+    phase: str = Field(description="warmup, market or recovery; training or recovery where a score decides")
     loss: float | None = None
     accuracy: float | None = None
     sparsity: float = Field(description="fraction of players with s < ε or removed")
@@ -209,5 +209,5 @@ class Record(Schema):
 def _first(error: Exception) -> str:
     if isinstance(error, ValidationError):
         detail = error.errors()[0]
-        return f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+        return ": ".join(part for part in (".".join(map(str, detail["loc"])), detail["msg"]) if part)
     return str(error)

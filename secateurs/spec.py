@@ -9,7 +9,15 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from .errors import BudgetError, suggest
 
@@ -35,10 +43,12 @@ class Budget(Frozen):
     """Amounts of resources that the pruned network may use; all that are given must hold.
 
     Each is a fraction of the dense network if ≤ 1, else an absolute amount. ``latency`` is always
-    absolute, in milliseconds on this device.
+    absolute, in milliseconds on this device. Amounts may be written as on the command line.
 
     >>> Budget(macs=0.3)
     Budget(macs=0.3)
+    >>> Budget(params="40%", latency="2.5ms")
+    Budget(params=0.4, latency=2.5)
     >>> Budget.parse("macs=40M", "params=0.25")
     Budget(params=0.25, macs=40000000.0)
     """
@@ -61,14 +71,22 @@ class Budget(Frozen):
             known = "" if name in RESOURCES else f"unknown resource {name!r}, {suggest(name, RESOURCES)} "
             raise BudgetError(f"budget {name}={given.get(name)!r}: {known or detail['msg'] + '; '}{_GRAMMAR}") from None
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read(cls, given: Any, info: ValidationInfo) -> Any:
+        name = str(info.field_name)
+        return _amount(f"{name}={given}", name, given.strip()) if isinstance(given, str) else given
+
     @model_validator(mode="after")
-    def _positive(self) -> Budget:
+    def _sensible(self) -> Budget:
         given = self.given
         if not given:
             raise BudgetError("a budget names at least one resource, such as macs=0.4; " + _GRAMMAR)
         for resource, amount in given.items():
             if not math.isfinite(amount) or amount <= 0:
                 raise BudgetError(f"budget {resource}={amount:g}: must be a positive amount; " + _GRAMMAR)
+            if resource not in ("latency", "groups") and 1 < amount < 2:  # nobody asks for one and a half
+                raise BudgetError(f"budget {resource}={amount:g}: a fraction is at most 1")
         return self
 
     def __repr__(self) -> str:
@@ -138,17 +156,16 @@ def _amount(text: str, resource: str, amount: str) -> float:
     if match is None or math.isnan(number):
         raise BudgetError(f"budget {text!r}: {amount!r} is not an amount; {_GRAMMAR}")
     unit = match[2].lower()
-    if resource == "latency":
-        if unit not in _TIMES:
-            raise BudgetError(f"budget {text!r}: a latency needs a unit, such as latency=2.5ms")
-        return number * _TIMES[unit]
-    if unit == "%":
+    if resource == "latency" and not unit:
+        raise BudgetError(f"budget {text!r}: a latency needs a unit, such as latency=2.5ms")
+    if unit == "%" and resource != "latency":
+        if number > 100:
+            raise BudgetError(f"budget {text!r}: a fraction is at most 1, which is 100%")
         return number / 100
-    units = _UNITS | (_BYTES if resource == "bytes" else {})
+    units = _TIMES if resource == "latency" else _UNITS | (_BYTES if resource == "bytes" else {})
     if unit not in units:
-        raise BudgetError(f"budget {text!r}: unknown unit {match[2]!r}; {_GRAMMAR}")
-    if units[unit] == 1.0 and number > 1 and resource != "groups" and number < 2:
-        raise BudgetError(f"budget {text!r}: a fraction is at most 1")
+        known = ", ".join(u for u in (*units, *(() if resource == "latency" else ("%",))) if u)
+        raise BudgetError(f"budget {text!r}: unknown unit {match[2]!r}; known: {known}")
     return number * units[unit]
 
 

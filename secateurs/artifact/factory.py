@@ -103,7 +103,8 @@ def _found(entry: FactoryEntry, folder: Path, trust_changed: bool) -> str:
     if same is None and not trust_changed:
         raise ArtifactError(
             f"{str(folder)!r} was made by {entry.spec!r}, and {str(present[0])!r} has changed since, so it "
-            "was not run; restore it, or if you trust it: load(folder, trust_changed_factory=True)"
+            "was not run; restore it, or if you trust it: --trust-changed-factory, or in Python "
+            "load(folder, trust_changed_factory=True)"
         )
     name = entry.spec.rpartition(":")[2]
     return f"{same or present[0]}:{name}"

@@ -25,7 +25,14 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print the record alone, as JSON, on standard output.")]
 Model = Annotated[str, typer.Option(help="zoo:NAME, or file.py:factory returning an nn.Module.")]
 DataSpec = Annotated[str, typer.Option("--data", help="digits, mnist:DIR, cifar10:DIR, or file.py:loaders.")]
-Threads = Annotated[Optional[int], typer.Option(help="CPU threads for training (default: torch's own).")]  # noqa: UP045
+# At least 1: at 0 torch raises an error of its own, which does not name the option.
+Threads = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(min=1, help="CPU threads for training (default: torch's own)."),
+]
+Trust = Annotated[
+    bool, typer.Option("--trust-changed-factory", help="Run the model's file.py although it has changed since the run.")
+]
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a finished run.")]
 
 
@@ -42,10 +49,10 @@ def main() -> None:
         sys.exit(1)
 
 
-def _plain(error: Exception) -> str:
+def _plain(text: object) -> str:
     from rich.markup import escape
 
-    return escape(str(error))
+    return escape(str(text))
 
 
 def _say(text: str) -> None:
@@ -95,6 +102,7 @@ def prune(
     """Train, prune to a budget, shrink, save, measure and report."""
     from ..recipes import RunConfig
     from ..recipes import prune as run
+    from ..records import RECORD_FILE
     from ..spec import Budget
 
     _set_threads(threads)
@@ -112,9 +120,12 @@ def prune(
         mixed_precision=mixed_precision,
         options=_options(set_, limit=limit, ignore=ignore, tie=tie),
     )
-    record = run(config, out, resume=resume, force=force, progress=not json)
+    finished = resume and (out / RECORD_FILE).exists()
+    record = run(config, out, resume=resume, force=force)
     if not _main_process():
         return
+    if finished:
+        _say(_plain(f"{str(out)!r} was finished already: nothing was run; --force runs it again"))
     from ..report import write
 
     write(out)
@@ -172,12 +183,13 @@ def bench(
     threads: Annotated[int, typer.Option(min=1)] = 1,
     batch: Annotated[int, typer.Option(min=1)] = 1,
     onnx: Annotated[bool, typer.Option("--onnx/--torch", help="Time in ONNX Runtime instead of PyTorch.")] = False,
+    trust_changed_factory: Trust = False,
     json: Json = False,
 ) -> None:
     """Time the dense against the pruned network, interleaved; median, spread, threads and batch stated."""
     from ..recipes import bench_run
 
-    found = bench_run(run, threads=threads, batch=batch, onnx=onnx)
+    found = bench_run(run, threads=threads, batch=batch, onnx=onnx, trust_changed_factory=trust_changed_factory)
     if json:
         print(json_.dumps(found, indent=2))
         return
@@ -190,12 +202,13 @@ def bench(
 def export(
     run: RunFolder,
     onnx: Annotated[Path, typer.Option(help="Where the ONNX file goes.")],
+    trust_changed_factory: Trust = False,
     json: Json = False,
 ) -> None:
     """Export the pruned network to ONNX, checked numerically in ONNX Runtime before it is put in place."""
     from ..recipes import export_run
 
-    found = export_run(run, onnx)
+    found = export_run(run, onnx, trust_changed_factory=trust_changed_factory)
     if json:
         print(json_.dumps(found, indent=2))
     else:
@@ -238,7 +251,9 @@ def reproduce(
     what: Annotated[str, typer.Argument(help="game")],
     data: DataSpec,
     out: Annotated[Optional[Path], typer.Option(help="Where the pages go (default docs/reproductions).")] = None,  # noqa: UP045
-    quick: Annotated[bool, typer.Option("--quick", help="The same code on less, within a minute.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Check the code, within minutes; the figures mean nothing.")
+    ] = False,
     seeds: Annotated[Optional[int], typer.Option(min=1, help="Number of seeds (default 5; 1 when quick).")] = None,  # noqa: UP045
     printed_seeds: Annotated[
         int | None, typer.Option(min=1, help="Seeds for the paper's own configurations (default: as --seeds).")
@@ -247,7 +262,7 @@ def reproduce(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Run a paper's experiments and put the figures beside the printed ones, each with a verdict."""
+    """Run a paper's experiments and put the figures beside the printed ones, each with a verdict (none if --quick)."""
     from ..reproduce import REPRODUCTIONS
     from ..reproduce import reproduce as run
 

@@ -153,4 +153,6 @@ def reproduction(result: Mapping[str, Any], paths: Sequence[Path]) -> None:
         for row in section["rows"]:
             table.add_row(*(escape(str(row[i])) for i in shown))
         console.print(table)
+    if result["warning"]:
+        console.print(result["warning"], highlight=False)
     console.print("wrote " + ", ".join(map(str, paths)), highlight=False, soft_wrap=True)

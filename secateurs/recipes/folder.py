@@ -1,7 +1,11 @@
-"""A run's folder: who may write there, and whether what lies there is the same run."""
+"""A run's folder: who may write there, and whether what lies there is the same run.
+
+A run that failed before it kept anything gives the folder back, so that the corrected command simply starts.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -11,6 +15,7 @@ from ..errors import RunError
 from ..records import RECORD_FILE
 from ..spec import RunConfig
 from ..storage import write_json
+from .latency import file_of
 
 CONFIG_FILE = "config.json"
 
@@ -41,12 +46,12 @@ def _open(out: Path, config: RunConfig, *, resume: bool, force: bool) -> bool:
         shutil.rmtree(out)
         occupied = False
     if occupied and not resume:
-        state = "a finished run" if (out / RECORD_FILE).exists() else "an unfinished run"
-        raise RunError(
-            f"--out {str(out)!r} already holds {state}; continue it with --resume or replace it with --force"
-        )
+        raise RunError(f"--out {str(out)!r} already holds {_state(out, held, config)}")
     if occupied:
-        _same_run(held, config)
+        if changed := _changed(held, config):
+            raise RunError(
+                f"--resume: {str(out)!r} holds another run ({changed}); use its settings, or replace it with --force"
+            )
         return (out / RECORD_FILE).exists()
     if resume:
         raise RunError(f"--resume: {str(out)!r} holds no run to continue; leave --resume out to start one")
@@ -69,10 +74,31 @@ def _is_run(held: Path) -> bool:
     return isinstance(found, dict) and set(RunConfig.model_fields) <= set(found)
 
 
-def _same_run(held: Path, config: RunConfig) -> None:
+def give_back(out: Path, config: RunConfig) -> None:
+    """Remove the run in ``out`` if nothing there is worth continuing: no checkpoint, and no trained network."""
+    # The networks before and after the cut are of use to a checkpoint only.
+    worthless = {CONFIG_FILE, file_of(out).name, "gated.safetensors", "cut.safetensors"}
+    if config.reference != "train":
+        worthless.add("dense.safetensors")
+    if not out.is_dir() or not {path.name for path in out.iterdir()} <= worthless:
+        return
+    for path in list(out.iterdir()):
+        path.unlink()
+    with contextlib.suppress(OSError):  # a mount point, or somebody's working folder
+        out.rmdir()
+
+
+def _state(out: Path, held: Path, config: RunConfig) -> str:
+    """What lies there, and what can be done about it."""
+    if (out / RECORD_FILE).exists():
+        return f"a finished run; --force replaces it, and `secateurs report {out}` shows it"
+    if changed := _changed(held, config):
+        return f"an unfinished run with other settings ({changed}); replace it with --force, or choose another folder"
+    return "an unfinished run; continue it with --resume or replace it with --force"
+
+
+def _changed(held: Path, config: RunConfig) -> str:
+    """How the run that lies there differs from this one; empty if it does not."""
     before = json.loads(held.read_text(encoding="utf-8"))
     now = config.model_dump(mode="json")
-    changed = [k for k in now if now[k] != before.get(k)]
-    if changed:
-        what = ", ".join(f"{k}: {before.get(k)!r} there, {now[k]!r} now" for k in changed)
-        raise RunError(f"--resume: {str(held.parent)!r} holds another run ({what}); use its settings, or --force")
+    return ", ".join(f"{k}: {before.get(k)!r} there, {now[k]!r} now" for k in now if now[k] != before.get(k))

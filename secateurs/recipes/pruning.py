@@ -109,7 +109,7 @@ class Pruning(Callback):
         trainer.phase = self.phase(trainer.step)
 
     def phase(self, step: int) -> str:
-        return "warmup" if step < self.cut_step else "recovery"
+        return "training" if step < self.cut_step else "recovery"
 
     def before_step(self, trainer: Trainer) -> None:
         trainer.phase = self.phase(trainer.step)

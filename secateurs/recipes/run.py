@@ -24,7 +24,7 @@ from ..structure import Surgery, replay
 from ..training import Loss, Trainer, cross_entropy, decided, fitting, make_accelerator
 from ..zoo import Data, build_model, check_fit, load_data
 from .finish import finish
-from .folder import open_folder
+from .folder import give_back, open_folder
 from .latency import Measured, file_of, price
 from .options import TrainOptions, read_options
 from .pruning import Pruning
@@ -94,7 +94,7 @@ def prune(
     data = load_data(config.data, validation=config.validation, seed=config.seed)
     model = build_model(config.model, classes=data.classes, input_shape=data.input_shape, seed=config.seed)
     inputs = data.example_inputs(2)
-    check_fit(model, inputs, data.classes)
+    check_fit(model, inputs, data.classes, lowest=data.lowest)
     found = players(model, inputs, config.granularity.split("+"), ignore=options.ignore)
     options.restrain(found, config.budget)
     total = steps_in_all(config, data, accelerator.num_processes)
@@ -109,6 +109,10 @@ def prune(
             f"stopped between two trainings; {str(out)!r} keeps what was done. "
             "Continue with the same command and --resume"
         ) from None
+    except Exception:
+        if accelerator.is_main_process:
+            give_back(out, config)
+        raise
 
 
 def _carry_out(stage: Stage, model: nn.Module, run: Pruning, measured: Measured | None) -> Record:

@@ -24,11 +24,11 @@ from .finish import ARTIFACT
 from .latency import not_faster
 
 
-def _networks(run: Path) -> tuple[Record, dict[str, nn.Module], tuple[int, ...]]:
+def _networks(run: Path, trust_changed_factory: bool) -> tuple[Record, dict[str, nn.Module], tuple[int, ...]]:
     """The dense and the pruned network of a run, and the shape of an input."""
     record = Record.read(run)
     config = RunConfig.model_validate(record.config)
-    pruned = artifact.load(run / ARTIFACT)
+    pruned = artifact.load(run / ARTIFACT, trust_changed_factory=trust_changed_factory)
     entry = artifact.read_manifest(run / ARTIFACT).factory
     assert entry is not None  # `prune` always saves with a factory
     classes, shape = entry.kwargs.classes, tuple(entry.kwargs.input_shape)
@@ -39,14 +39,18 @@ def _networks(run: Path) -> tuple[Record, dict[str, nn.Module], tuple[int, ...]]
     return record, {"dense": dense.eval(), "pruned": pruned}, shape
 
 
-def bench_run(run: str | Path, *, threads: int = 1, batch: int = 1, onnx: bool = False) -> dict[str, Any]:
+def bench_run(
+    run: str | Path, *, threads: int = 1, batch: int = 1, onnx: bool = False, trust_changed_factory: bool = False
+) -> dict[str, Any]:
     """Time dense against pruned, interleaved pairs, on random inputs of the run's shape.
 
+    Args:
+        trust_changed_factory: run the model's file although it has changed since the run.
     Returns:
         a dict with ``dense``, ``pruned`` (median_ms, q25_ms, q75_ms), ``speedup`` with quartiles, threads, batch,
         engine, and a ``note`` on the layers that cost the time, in PyTorch, if the pruned network is not faster.
     """
-    record, networks, shape = _networks(Path(run))
+    record, networks, shape = _networks(Path(run), trust_changed_factory)
     inputs = (torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0)),)
     if onnx:
         found = _bench_onnx(networks, inputs, threads)
@@ -81,15 +85,17 @@ def _bench_onnx(networks: dict[str, nn.Module], inputs: tuple[torch.Tensor, ...]
         return compare_onnx(paths, inputs, threads=threads)
 
 
-def export_run(run: str | Path, path: str | Path) -> dict[str, Any]:
+def export_run(run: str | Path, path: str | Path, *, trust_changed_factory: bool = False) -> dict[str, Any]:
     """Export a run's pruned network to ONNX, verified.
 
+    Args:
+        trust_changed_factory: run the model's file although it has changed since the run.
     Returns:
         path, bytes, opset and the largest absolute difference from PyTorch.
     """
     if not (Path(run) / ARTIFACT).is_dir():
         raise RunError(f"{str(run)!r} holds no {ARTIFACT}/; a finished `secateurs prune --out DIR` leaves one there")
-    _, networks, shape = _networks(Path(run))
+    _, networks, shape = _networks(Path(run), trust_changed_factory)
     inputs = (torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)),)
     check = artifact.export_onnx(networks["pruned"], inputs, path)
     return {

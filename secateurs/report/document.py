@@ -9,6 +9,7 @@ from ..storage import write_text
 from . import network, outcome, players, provenance, training
 from .headline import headline
 from .page import page
+from .scores import groups, scored
 
 REPORT_FILE = "report.html"
 
@@ -19,14 +20,14 @@ def render(record: Record) -> str:
     Raises:
         MissingExtraError: Plotly is not installed.
     """
+    ranked = scored(record)
     sections = [
         outcome.summary(record),
         training.training(record),
-        players.participation(record),
-        training.market(record),
+        *([groups(record)] if ranked else [players.participation(record), training.market(record)]),
         outcome.layers(record),
         *([network.section(record.network)] if record.network is not None else []),
-        outcome.certificate(record),
+        *([] if ranked else [outcome.certificate(record)]),
         provenance.cost(record),
         provenance.provenance(record),
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -204,29 +204,32 @@ def histogram(
     width: float,
     noun: str,
     alt: str,
+    span: tuple[float, float] = (0.0, 1.0),
+    name: Callable[[float], str] = "{:.2f}".format,
     mark: tuple[float, str] | None = None,
     caption: str = "",
 ) -> Figure:
-    """Counts of values in [0, 1] in bins of ``width``, one colour per group, on a logarithmic axis.
+    """Counts of values within ``span`` in bins of ``width``, one colour per group, on a logarithmic axis.
 
     Logarithmic because a pruned network has hundreds of players at zero and a dozen elsewhere: on a
     linear axis the dozen cannot be seen. Groups are laid over one another: stacks mislead on such an axis.
+    ``name`` writes the edges of a bin.
     """
-    bins = max(1, round(1 / width))
+    low, bins = span[0], max(1, round((span[1] - span[0]) / width))
     data, highest = [], 1
-    for name, (values, colour) in groups.items():
-        counts = _counts(values, bins)
+    for group, (values, colour) in groups.items():
+        counts = _counts([(value - low) / width for value in values], bins)
         highest = max(highest, *counts)
         data.append(
             {
                 "type": "bar",
-                "name": text(name),
+                "name": text(group),
                 "marker": {"color": colour, "line": {"width": 0}},
-                "x": [number((i + 0.5) * width) for i in range(bins)],
+                "x": [number(low + (i + 0.5) * width) for i in range(bins)],
                 "y": [c or None for c in counts],
                 "opacity": 0.85,
-                "customdata": [f"{i * width:.2f}–{(i + 1) * width:.2f}" for i in range(bins)],
-                "hovertemplate": f"%{{y:,}} {noun} in %{{customdata}}<extra>{text(name)}</extra>",
+                "customdata": [f"{name(low + i * width)}–{name(low + (i + 1) * width)}" for i in range(bins)],
+                "hovertemplate": f"%{{y:,}} {noun} in %{{customdata}}<extra>{text(group)}</extra>",
             }
         )
     # Bars start at 0.7, so that a single player still shows.
@@ -242,7 +245,7 @@ def _counts(values: Sequence[float], bins: int) -> list[int]:
     for value in values:
         if math.isfinite(value):
             # 1e-9: a value on an edge belongs to the bin above it, whatever its last bit.
-            counts[min(bins - 1, max(0, int(value * bins + 1e-9)))] += 1
+            counts[min(bins - 1, max(0, int(value + 1e-9)))] += 1
     return counts
 
 

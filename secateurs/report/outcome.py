@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ..records import Certificate, LayerRow, Measured, Record
 from . import formats
 from .headline import NAMES, show, used
 from .page import Section, card, grid, paragraph, titled
 from .page import tiles as page_tiles
+from .scores import scored
 from .tables import Bar, Column, Html, bars, escape, pairs, table, tag
 
 TEST = "test, read once"
@@ -54,11 +56,11 @@ def _networks(record: Record) -> Html:
     dense, pruned = record.dense, record.pruned
     blocks: list[tuple[Column, Measured]] = [
         (Column("dense", "for comparison"), dense),
-        (Column("gated", "before removal"), record.gated),
+        (Column("trained" if scored(record) else "gated", "before removal", aside=True), record.gated),
         (Column("pruned", "after removal and recovery", strong=True), pruned),
     ]
     if record.cut is not None:
-        blocks.insert(2, (Column("cut", "before recovery"), record.cut))
+        blocks.insert(2, (Column("cut", "before recovery", aside=True), record.cut))
     measured = [block for _, block in blocks]
 
     def row(name: str, note: str, form: Form, field: str, verdict: tuple[str, str] | str) -> list[str | Html]:
@@ -79,11 +81,21 @@ def _networks(record: Record) -> Html:
         _latency(record, measured, _ratio(dense.latency_ms, pruned.latency_ms, "faster", "slower")),
     ]
     columns = [Column("", align="left"), *(column for column, _ in blocks), Column("pruned against dense")]
-    return table(
+    whole = table(
         columns,
         rows,
         caption="Accuracy and loss are on the test set. The column that counts is the pruned network’s.",
     )
+    return Html(whole + _aside(columns, rows))
+
+
+def _aside(columns: Sequence[Column], rows: Sequence[Sequence[str | Html]]) -> Html:
+    """The columns that a narrow screen leaves out above, in a table of their own, which only such a screen shows."""
+    shown = [0, *(i for i, column in enumerate(columns) if column.aside)]
+    left = [[row[i] for i in shown] for row in rows if any(row[i] not in ("", formats.MISSING) for i in shown[1:])]
+    heads = [replace(columns[i], aside=False) for i in shown]
+    title = "On the way: " + ", ".join(f"{c.title} is {c.note}" for c in heads[1:]) + "."
+    return Html(f'<div class="narrow">{table(heads, left, caption=title)}</div>') if left else Html("")
 
 
 def _label(name: str, note: str) -> Html:
@@ -101,13 +113,14 @@ def _change(dense: float | None, pruned: float | None) -> str:
 def _groups(record: Record, measured: Sequence[Measured]) -> list[str | Html]:
     cells = []
     for block in measured:
-        if block is record.gated:
+        if block is record.gated and not scored(record):
             active = _active(record)
             cells.append(formats.MISSING if active is None else f"{active:,} active")
         else:
-            cells.append(formats.count(record.groups_total if block is record.dense else record.groups_kept))
+            whole = block is record.dense or block is record.gated
+            cells.append(formats.count(record.groups_total if whole else record.groups_kept))
     share = formats.percent(record.groups_kept / record.groups_total, 1) + " kept" if record.groups_total else ""
-    return [_label("groups", "players"), *cells, share]
+    return [_label("groups", "" if scored(record) else "players"), *cells, share]
 
 
 def _active(record: Record) -> int | None:

@@ -9,9 +9,9 @@ from typing import Any
 from ..records import Record
 from . import formats
 from .page import Section, grid, paragraph, titled
+from .scores import scored
 from .tables import Html, escape, pairs, table
 
-_PHASES = {"warmup": "warm-up"}
 _PARTS = {
     "dense_equivalent": ("training steps", "as the dense network would take them"),
     "game": ("the game", "its own arithmetic"),
@@ -32,11 +32,14 @@ def cost(record: Record) -> Section:
     own = sum(v for k, v in seconds.items() if k != "reference")
     rows = []
     for key, value in seconds.items():
+        if key == "game" and scored(record):
+            continue
         name, note = _PARTS.get(key, (key, ""))
         share = formats.percent(value / own, 1) if own and key != "reference" else ""
         rows.append([Html(f'{escape(name)}<span class="note">{escape(note)}</span>'), formats.duration(value), share])
     times = table(["", "wall time", "of the run"], rows)
-    facts: dict[str, Any] = {f"steps, {_PHASES.get(k, k)}": formats.count(v) for k, v in record.train.steps.items()}
+    names = {"warmup": "training" if scored(record) else "warm-up"}
+    facts: dict[str, Any] = {f"steps, {names.get(k, k)}": formats.count(v) for k, v in record.train.steps.items()}
     facts |= {"batch size": formats.count(record.train.batch_size)} if record.train.batch_size else {}
     facts |= {f"examples, {k}": formats.count(v) for k, v in record.train.examples.items()}
     steps = pairs(facts) if facts else paragraph("No step counts were recorded.", "none")

@@ -18,7 +18,7 @@ def write_reproduction(result: Mapping[str, Any], folder: str | Path) -> list[Pa
 
     Args:
         result: a reproduction page as a dict: name, title, protocol, sections (title, columns, rows, note), provenance,
-            quick.
+            quick, warning.
     Returns:
         the two paths.
     """
@@ -32,7 +32,7 @@ def write_reproduction(result: Mapping[str, Any], folder: str | Path) -> list[Pa
 
 def markdown(result: Mapping[str, Any]) -> str:
     """The page as Markdown."""
-    parts = [f"# {result['title']}: reproduction", _warning(result), result["protocol"] + "."]
+    parts = [f"# {result['title']}: reproduction", result["warning"], result["protocol"] + "."]
     for section in result["sections"]:
         parts += [f"## {section['title']}", _markdown_table(section["columns"], section["rows"]), section["note"]]
     made = "; ".join(f"{k} {v}" for k, v in result["provenance"].items())
@@ -55,15 +55,9 @@ def html(result: Mapping[str, Any]) -> str:
     ]
     if result["provenance"]:
         sections.append(Section("Provenance", [pairs(result["provenance"])]))
-    head = [paragraph(text, "lead") for text in (_warning(result), result["protocol"] + ".") if text]
+    head = [paragraph(text, "lead") for text in (result["warning"], result["protocol"] + ".") if text]
     eyebrow = ["Secateurs", "reproduction", f"secateurs reproduce {result['name']}"]
     return page(result["title"], head, sections, eyebrow=eyebrow)
-
-
-def _warning(result: Mapping[str, Any]) -> str:
-    return (
-        "A quick run on little data: it shows that the code works, not what the figures are." if result["quick"] else ""
-    )
 
 
 def _marked(row: Sequence[str]) -> list[str | Html]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..records import HistoryPoint, LayerRow, Record
+from ..records import LayerRow, Record
 from . import formats
 from .headline import headline
 from .tables import escape
@@ -18,13 +18,13 @@ _TOP, _BOTTOM = 90, 278
 _STYLE = """
 .card{fill:#fff;stroke:#dde2dd}.ink{fill:#1b211d}.muted{fill:#5a645d}.rule{stroke:#dde2dd}.all{fill:#c3ccc5}
 .kept{fill:#0b62a8}.line{stroke:#0b62a8;fill:none;stroke-width:2.2;stroke-linejoin:round}.dot{fill:#0b62a8}
-.warm-up{fill:#86690a}.market{fill:#0b62a8}.recovery{fill:#00795c}.band{opacity:.12}
+.training,.warm-up{fill:#86690a}.market{fill:#0b62a8}.recovery{fill:#00795c}.band{opacity:.12}
 text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;font-size:12.5px}
 .head{font-size:15.5px;font-weight:600}.sub{font-size:13.5px;font-weight:600}
 .end{text-anchor:end}.mid{text-anchor:middle}
 @media (prefers-color-scheme:dark){.card{fill:#1a201d;stroke:#343d38}.ink{fill:#e7ece8}.muted{fill:#a3aea7}
 .rule{stroke:#343d38}.all{fill:#46524b}.kept,.dot,.market{fill:#6cb4f5}
-.line{stroke:#6cb4f5}.warm-up{fill:#e2c658}.recovery{fill:#4fcfa6}}
+.line{stroke:#6cb4f5}.training,.warm-up{fill:#e2c658}.recovery{fill:#4fcfa6}}
 """
 
 
@@ -41,7 +41,7 @@ def picture(record: Record) -> str:
         f"<title>{escape(sentence)}</title><style>{_STYLE}</style>"
         f'<rect class="card" x=".5" y=".5" width="{WIDTH - 1}" height="{height - 1}" rx="12"/>{heads}'
         f'<g transform="translate(0 {drop})">{_widths(record.layers)}{_facts(record)}'
-        f"{_accuracy(record.history)}"
+        f"{_accuracy(record)}"
         f'<text class="muted" x="28" y="{HEIGHT - 16}">{escape(_foot(record))}</text></g></svg>\n'
     )
 
@@ -112,7 +112,8 @@ def _facts(record: Record) -> str:
     )
 
 
-def _accuracy(history: Sequence[HistoryPoint]) -> str:
+def _accuracy(record: Record) -> str:
+    history = record.history
     left, right = 470, WIDTH - 30
     title = f'<text class="ink sub" x="{left - 42}" y="{_TOP - 14}">Accuracy over epochs (validation)</text>'
     points = [(p.epoch, p.accuracy) for p in history if p.accuracy is not None and math.isfinite(p.accuracy)]
@@ -126,9 +127,9 @@ def _accuracy(history: Sequence[HistoryPoint]) -> str:
         return left + across * (right - left), _BOTTOM - 18 - up * (_BOTTOM - 18 - _TOP)
 
     out = [title]
-    for band in phases(history):
-        a, b = at(band.start, low)[0], at(band.stop, low)[0]
-        known = band.name if band.name in ("warm-up", "market", "recovery") else "all"
+    for band in phases(record):
+        a, b = at(max(band.start, start), low)[0], at(min(band.stop, stop), low)[0]
+        known = band.name if band.name in ("training", "warm-up", "market", "recovery") else "all"
         out.append(
             f'<rect class="band {known}" x="{a:.1f}" y="{_TOP}" width="{b - a:.1f}" height="{_BOTTOM - 18 - _TOP}"/>'
         )

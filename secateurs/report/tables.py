@@ -23,12 +23,16 @@ def escape(value: Any) -> Html:
 
 @dataclass(frozen=True)
 class Column:
-    """A column's heading, a smaller note under it, its alignment, and whether it is the one to look at."""
+    """A column's heading, a smaller note under it, its alignment, and whether it is the one to look at.
+
+    ``aside``: not shown on narrow screens, which must show it elsewhere.
+    """
 
     title: str
     note: str = ""
     align: str = "right"
     strong: bool = False
+    aside: bool = False
 
 
 def table(columns: Sequence[Column | str], rows: Iterable[Sequence[Any]], *, caption: str = "") -> Html:
@@ -115,4 +119,4 @@ def _note(text: str) -> str:
 
 
 def _classes(column: Column) -> str:
-    return column.align + (" strong" if column.strong else "")
+    return column.align + (" strong" if column.strong else "") + (" aside" if column.aside else "")

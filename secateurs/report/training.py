@@ -9,9 +9,11 @@ from . import formats
 from .figures import ALERT, CYCLE, INK, Axis, Band, Figure, Series, lines
 from .headline import NAMES
 from .page import Section, grid, paragraph
+from .scores import scored
 from .tables import Html, escape
 
 PHASES = {
+    "training": ("training", "var(--warmup)"),
     "warmup": ("warm-up", "var(--warmup)"),
     "market": ("market", "var(--market)"),
     "recovery": ("recovery", "var(--recovery)"),
@@ -20,11 +22,29 @@ _UNIT = (-0.03, 1.03)
 _FROM_ZERO = {"rangemode": "tozero"}
 
 
-def phases(history: Sequence[HistoryPoint]) -> list[Band]:
-    """Contiguous stretches of one phase; each lasts until the next begins."""
+def phases(record: Record) -> list[Band]:
+    """The phases in epochs, by the steps that each took.
+
+    Points of the history are too sparse to tell: a border lies somewhere between two of them. They are what there is
+    where a record counts no steps.
+    """
+    pace = next((p.step / p.epoch for p in reversed(record.history) if p.epoch > 0), 0.0)
+    steps = {name: count for name, count in record.train.steps.items() if name != "total" and count > 0}
+    if not steps or not pace:
+        return _stretches(record)
+    out, start = [], 0
+    for phase, count in steps.items():
+        name, colour = _named(phase, record)
+        out.append(Band(name, start / pace, (start + count) / pace, colour))
+        start += count
+    return out
+
+
+def _stretches(record: Record) -> list[Band]:
+    """Contiguous points of one phase; each stretch lasts until the next begins."""
     out: list[Band] = []
-    for point in history:
-        name, colour = PHASES.get(point.phase, (point.phase, "var(--other)"))
+    for point in record.history:
+        name, colour = _named(point.phase, record)
         if out:
             last = out[-1]
             out[-1] = Band(last.name, last.start, point.epoch, last.colour)
@@ -33,13 +53,27 @@ def phases(history: Sequence[HistoryPoint]) -> list[Band]:
     return out
 
 
+def _named(phase: str, record: Record) -> tuple[str, str]:
+    # Records of earlier versions call the training before a one-shot cut a warm-up.
+    phase = "training" if phase == "warmup" and scored(record) else phase
+    return PHASES.get(phase, (phase, "var(--other)"))
+
+
+def _within(bands: Sequence[Band], points: Sequence[HistoryPoint]) -> list[Band]:
+    """What of the bands lies among the points."""
+    first, last = points[0].epoch, points[-1].epoch
+    cut = [Band(b.name, max(b.start, first), min(b.stop, last), b.colour) for b in bands]
+    return [b for b in cut if b.stop > b.start]
+
+
 def training(record: Record) -> Section:
     """Accuracy (validation), sparsity, mean participation and active players, phases shaded."""
     title, history = "Training over time", record.history
     if not history:
         nothing = "The record holds no history: nothing was logged during training."
         return Section(title, [paragraph(nothing, "none")], "Training")
-    shade, x, end = phases(history), _epochs(history), history[-1]
+    shade, end = phases(record), history[-1]
+    x = _epochs(history, shade)
 
     def panel(name: str, y: list[float | None], axis: Axis, colour: str, caption: str) -> Figure:
         series = [Series(name.lower(), [p.epoch for p in history], y, colour)]
@@ -48,6 +82,11 @@ def training(record: Record) -> Section:
     sparse, mean = formats.percent(end.sparsity, 1), formats.significant(end.mean_participation)
     active = formats.count(end.active) + (f" of {record.groups_total:,}" if record.groups_total else "")
     sparsity, participation = [p.sparsity for p in history], [p.mean_participation for p in history]
+    if scored(record):
+        axis = Axis("groups removed", percent=True, range=_UNIT)
+        caption = f"All at once, when training ends; then what is left recovers. It ends at {sparse}."
+        removed = panel("Groups removed", [*sparsity], axis, CYCLE[1], caption)
+        return Section(title, [_legend(shade), grid(_accuracy(history, shade, x), removed)], "Training")
     panels = [
         _accuracy(history, shade, x),
         panel(
@@ -90,9 +129,10 @@ def _accuracy(history: Sequence[HistoryPoint], shade: Sequence[Band], x: Axis) -
     )
 
 
-def _epochs(history: Sequence[HistoryPoint]) -> Axis:
+def _epochs(history: Sequence[HistoryPoint], shade: Sequence[Band] = ()) -> Axis:
     """One range for all panels of a run, so that they can be read against each other."""
-    start, stop = history[0].epoch, history[-1].epoch
+    start = min([history[0].epoch, *(b.start for b in shade)])
+    stop = max([history[-1].epoch, *(b.stop for b in shade)])
     margin = 0.015 * (stop - start) or 0.5
     return Axis("epoch", range=(start - margin, stop + margin))
 
@@ -117,7 +157,7 @@ def market(record: Record) -> Section:
     for name in resources:
         points = [p for p in record.history if name in p.path or name in p.demand or name in p.price]
         # Mostly a market is drawn for the one phase it lasts: a single shade would say nothing.
-        shade = found if len(found := phases(points)) > 1 else []
+        shade = found if len(found := _within(phases(record), points)) > 1 else []
         charts += [chart for chart in (_demand(points, name, shade), _price(points, name, shade)) if chart]
     lead = "Each step the price of a resource is solved for, so that the demand of all players meets the path."
     return Section(title, [paragraph(lead, "lead"), grid(*charts)], "Market")

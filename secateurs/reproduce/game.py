@@ -153,6 +153,8 @@ def reproduce_game(
         _market_section(market_settings, market, _controls(grid, market_settings, market)),
         _published_section(wide_settings, wide),
     ]
+    if quick:  # nothing to hold against a paper's figures, or our own
+        sections = [section.without("verdict", "why", "our target") for section in sections]
     return Page("game", "Pruning as a Game", _protocol(grid), sections, quick=quick)
 
 

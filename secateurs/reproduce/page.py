@@ -18,6 +18,19 @@ class Section:
     note: str = ""
     brief: list[int] | None = None
 
+    def without(self, *names: str) -> Section:
+        """The same table without some columns."""
+        left = [i for i, column in enumerate(self.columns) if column not in names]
+        rows = [[row[i] for i in left] for row in self.rows]
+        brief = None if self.brief is None else [left.index(i) for i in self.brief if i in left]
+        return Section(self.title, [self.columns[i] for i in left], rows, self.note, brief)
+
+
+QUICK = (
+    "A quick run: it checks that the code runs, on a little data, for a few steps. "
+    "Its figures mean nothing and are not judged."
+)
+
 
 @dataclass
 class Page:
@@ -25,7 +38,7 @@ class Page:
 
     Attributes:
         name: file name of its pages. title: the paper's. protocol: how it was run.
-        quick: whether it is the small version, whose figures mean little.
+        quick: whether it is the small version, whose figures mean nothing.
         provenance: versions, threads, device, data hash.
     """
 
@@ -37,7 +50,7 @@ class Page:
     provenance: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "warning": QUICK if self.quick else ""}
 
 
 def percent(value: float) -> str:

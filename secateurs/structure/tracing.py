@@ -8,6 +8,7 @@ branches on values that fakes do not have, the same run is made on real tensors.
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import weakref
 from collections.abc import Callable, Iterator
@@ -60,6 +61,17 @@ class Fakes(FakeTensorMode):
 
     def cpp_meta_supports_symint(self, func: Any) -> bool:
         return True  # sizes here are plain integers, so no operator has to be taken apart for them
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """A failure on fakes is an answer, or is told in our own words: torch's log says it a second time, at length."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = disabled
 
 
 def label_of(tensor: Tensor) -> Label:
@@ -408,6 +420,7 @@ def follow(shadow: nn.Module, inputs: Any, mode: FakeTensorMode | None, ledger: 
         stack.enter_context(no_fastpath())
         stack.enter_context(torch.no_grad())
         if mode is not None:
+            stack.enter_context(_quiet())
             stack.enter_context(mode)
         stack.enter_context(reader.watching(shadow))
         stack.enter_context(reader)

@@ -10,9 +10,7 @@ a joint axis the other way to cut it is tried, and otherwise the family is fixed
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -187,7 +185,7 @@ class Trial:
         survivors = Survivors(run, np.append(keep, True)[self.nodes])
         mode, copy = Fakes(), self.model
         try:
-            with uncollected(), _quiet():
+            with uncollected():
                 copy = fake_cut(self.model, plan(self.model, self.structure, keep), mode)
                 follow(copy, fake_inputs(mode, run.inputs), mode, survivors)
         except Exception as error:
@@ -226,17 +224,5 @@ def fake_shapes(model: nn.Module, surgery: Surgery, inputs: Any, ledger: Ledger)
     """Shapes of all outputs of the cut network, without computing them."""
     mode = Fakes()
     copy = fake_cut(model, surgery, mode)
-    with _quiet():
-        follow(copy, fake_inputs(mode, inputs), mode, ledger)
+    follow(copy, fake_inputs(mode, inputs), mode, ledger)
     return ledger.outputs
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """A failing trial is an answer, not an error to log."""
-    logger = logging.getLogger("torch._subclasses.fake_tensor")
-    disabled, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = disabled

@@ -44,7 +44,7 @@ class Checkpoint:
     def kept(self) -> str:
         """What there is to go back to, in words."""
         if self.step is None:
-            return f"no checkpoint had been written in {str(self.path.parent)!r} yet"
+            return "no checkpoint had been written yet"
         return f"the last good checkpoint, step {self.step}, is kept in {str(self.path)!r}"
 
     def write(self, tree: dict[str, Any]) -> bool:

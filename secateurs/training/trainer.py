@@ -23,7 +23,7 @@ from .clock import Clock
 from .evaluation import evaluate
 from .losses import BadLoss, LossLog
 from .processes import average_gradients, fitting, least, make_accelerator, share_buffers
-from .progress import ProgressBar
+from .progress import Progress
 from .rates import Rate
 from .resume import restore, save, save_if_due
 from .stopping import StopRequest
@@ -168,7 +168,8 @@ class Trainer:
             group.setdefault("initial_lr", group["lr"])
         self.model_changed()
         self.model.train()
-        bar = ProgressBar(self.label, self.total_steps, shown=self.progress and self.is_main)
+        shown = self.progress and self.is_main
+        bar = Progress(self.label, self.total_steps, epochs=self.epochs, start=self.step, shown=shown)
         self._running = True
         self._clock.switch(self._phase)
         try:
@@ -196,7 +197,7 @@ class Trainer:
             gc.collect()
         self._wrapped = average_gradients(self.model, self.accelerator)
 
-    def _pass(self, stop: int, request: StopRequest, bar: ProgressBar) -> None:
+    def _pass(self, stop: int, request: StopRequest, bar: Progress) -> None:
         """To the end of the epoch, or to ``stop``."""
         epoch, start = divmod(self.step, self.steps_per_epoch)
         batches = self.data.train.batches(
@@ -226,14 +227,15 @@ class Trainer:
             self.step += 1
             bar.update(self.step, self._phase)
             if self.step % self.steps_per_epoch == 0:
-                self._end_epoch(epoch)
+                metrics = self._end_epoch(epoch)
+                bar.epoch_end(self.step, self._phase, metrics.get("accuracy"))
             save_if_due(self)
             if self.step >= stop:
                 return
         if self.step // self.steps_per_epoch == epoch:
             raise RunError(f"the training data ended at step {self.step}; {self.steps_per_epoch} steps were promised")
 
-    def _end_epoch(self, epoch: int) -> None:
+    def _end_epoch(self, epoch: int) -> dict[str, float]:
         self.losses.read(self.accelerator)
         metrics: dict[str, float] = {"epoch": epoch + 1, "step": self.step, "loss": self.losses.take_epoch()}
         if self.evaluate_every and ((epoch + 1) % self.evaluate_every == 0 or self.step == self.total_steps):
@@ -252,6 +254,7 @@ class Trainer:
         self.history.append(metrics)
         for callback in self._hooks("on_epoch_end"):
             callback.on_epoch_end(self, metrics)
+        return metrics
 
     # -- stopping and continuing --------------------------------------------------------------------------
 
@@ -289,11 +292,9 @@ class Trainer:
         self.losses.read(self.accelerator)
         save(self)
         self.accelerator.wait_for_everyone()
-        folder = str(self.checkpoint.path.parent)
+        folder, kept = str(self.checkpoint.path.parent), self.checkpoint.kept
         if self.is_main and self.checkpoint.step != self.step:
-            raise RunInterrupted(
-                f"{where}; its weights were not finite, so {folder!r} keeps step {self.checkpoint.step}"
-            )
+            raise RunInterrupted(f"{where}; its weights were not finite, so they were not saved; {kept}")
         raise RunInterrupted(f"{where}; saved in {folder!r}. Continue with the same command and --resume")
 
     def _divergence(self, bad: BadLoss) -> DivergenceError:

@@ -35,6 +35,7 @@ class Data:
         train, validation: what selection may look at.
         augment: ``"none"`` or ``"crop-flip"``, what ``train`` applies.
         test_reads: how often ``test`` was opened.
+        lowest: label of the training data, where it was looked at.
     """
 
     def __init__(
@@ -47,11 +48,12 @@ class Data:
         validation: Split,
         test: Split,
         augment: str = "none",
+        lowest: int = 0,
     ) -> None:
         self.name, self.classes, self.input_shape = name, classes, tuple(input_shape)
         self.hash, self.augment = hash, augment
         self.train, self.validation, self._test = train, validation, test
-        self.test_reads = 0
+        self.test_reads, self.lowest = 0, lowest
 
     @property
     def test(self) -> Split:
@@ -149,6 +151,7 @@ def _in_memory(
         TensorSplit(x[held], y[held], mean=mean, std=std),
         TensorSplit(torch.from_numpy(test[0]), torch.from_numpy(test[1]), mean=mean, std=std),
         augment,
+        int(y.min()),
     )
 
 

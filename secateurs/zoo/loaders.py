@@ -169,12 +169,13 @@ def user_data(spec: str, *, validation: float = 0.0833, seed: int = 0) -> Data:
     labels = _labels(loaders["train"])
     if "validation" not in splits:
         splits |= _cut(spec, splits["train"], labels, validation, seed)
-    classes = _classes(spec, parts.get("classes"), labels, splits["train"])
+    classes, lowest = _classes(spec, parts.get("classes"), labels, splits["train"])
     served: dict[str, Split] = {name: _fast(split) for name, split in splits.items()}
     x, y = next(iter(served["train"].batches(2, epoch=None)))
     if y.dim() != 1 or y.is_floating_point():
         raise DataError(f"{spec!r}: labels must be integers, one an example; got {y.dtype} of shape {tuple(y.shape)}")
-    return Data(spec, classes, x.shape[1:], digest, served["train"], served["validation"], served["test"])
+    parts_served = served["train"], served["validation"], served["test"]
+    return Data(spec, classes, x.shape[1:], digest, *parts_served, lowest=lowest)
 
 
 def _parts(spec: str, returned: Any) -> dict[str, Any]:
@@ -229,19 +230,23 @@ def _cut(spec: str, train: LoaderSplit, labels: Tensor | None, fraction: float, 
     }
 
 
-def _classes(spec: str, given: Any, labels: Tensor | None, train: LoaderSplit) -> int:
+def _classes(spec: str, given: Any, labels: Tensor | None, train: LoaderSplit) -> tuple[int, int]:
+    """How many classes, and the lowest label, as far as labels can be had."""
     if given is not None:
         if not isinstance(given, int) or given < 2:
             raise DataError(f"{spec!r}: classes={given!r}; must be a whole number, at least 2")
-        return given
+        low, high = (int(labels.min()), int(labels.max())) if labels is not None else (0, 0)
+        if high >= given:
+            raise DataError(f"{spec!r}: classes={given} means labels 0 to {given - 1}; they go from {low} to {high}")
+        return given, low
     if labels is None:
         named = getattr(train.loader.dataset, "classes", None)
         if isinstance(named, Sequence):
-            return len(named)
+            return len(named), 0
         labels = torch.cat([y for _, y in train.batches(256, epoch=None)])
     if labels.is_floating_point() or labels.dim() != 1 or int(labels.min()) < 0:
         raise DataError(f"{spec!r}: labels must be integers from 0; got {labels.dtype}, shape {tuple(labels.shape)}")
-    return int(labels.max()) + 1
+    return int(labels.max()) + 1, int(labels.min())
 
 
 def _fast(split: LoaderSplit) -> Split:

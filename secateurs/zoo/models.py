@@ -84,13 +84,14 @@ def _from_zoo(name: str, classes: int, shape: tuple[int, ...]) -> nn.Module:
     return MODELS[name](classes=classes, input_shape=shape)
 
 
-def check_fit(model: nn.Module, inputs: tuple[torch.Tensor, ...], classes: int) -> None:
+def check_fit(model: nn.Module, inputs: tuple[torch.Tensor, ...], classes: int, *, lowest: int = 0) -> None:
     """Run ``model`` once on example inputs, in eval mode, so that a misfit shows before training.
 
     Args:
         model: left as it was.
         inputs: example inputs, batch axis first.
         classes: expected width of the output.
+        lowest: label of the data; labels that start at 1 are told of where the model does not fit.
     Raises:
         DataError: the model refuses the inputs, or answers with another shape than (batch, classes).
     """
@@ -108,7 +109,8 @@ def check_fit(model: nn.Module, inputs: tuple[torch.Tensor, ...], classes: int) 
     logits = getattr(output, "logits", output)
     if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != (inputs[0].shape[0], classes):
         got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        above = f" (labels start at {lowest}: no example has label 0; subtract {lowest} from them)" if lowest else ""
         raise DataError(
-            f"the data have {classes} classes, so the model must answer with shape "
+            f"the data have {classes} classes{above}, so the model must answer with shape "
             f"({inputs[0].shape[0]}, {classes}); it answered with {got}"
         )

@@ -149,7 +149,9 @@ BAD: list[tuple[list[str], list[str]]] = [
     (["--budget", "macs=1.5"], ["macs=1.5", "at most 1"]),
     (["--budget", "macs=1e12"], ["above the dense"]),
     (["--budget", "macs=much"], ["'much'", "macs=40M"]),
-    (["--budget", "latency=2"], ["latency=2.5ms"]),
+    (["--budget", "macs=150%"], ["macs=150%", "at most 1"]),
+    (["--budget", "latency=2"], ["a latency needs a unit, such as latency=2.5ms"]),
+    (["--budget", "latency=1ns"], ["latency=1ns", "unknown unit 'ns'", "known: ms, us"]),
     (["--budget", "params=0.001"], ["params=0.001", "smallest reachable"]),
     (["--set", "travel"], ["'travel'", "NAME=VALUE"]),
     (["--set", "travl=1"], ["'travl'", "'travel'"]),
@@ -178,7 +180,11 @@ def test_bad_input(run: Run, model: str, tmp_path: Path, more: list[str], said: 
 def test_usage_errors_have_their_own_code(run: Run) -> None:
     assert run("prune", "--model", "zoo:lenet5")[0] == 2
     assert run("prun")[0] == 2
-    assert run("prune", "--epochs", "0", "--model", "a", "--data", "b", "--out", "c", "--budget", "macs=1")[0] == 2
+    given = ["--model", "a", "--data", "b", "--out", "c", "--budget", "macs=1"]
+    assert run("prune", "--epochs", "0", *given)[0] == 2
+    for argv in (["prune", *given], ["bench", "a"], ["reproduce", "game", "--data", "digits"]):
+        code, _, err = run(*argv, "--threads", "0")
+        assert code == 2 and "--threads" in err and "Traceback" not in err, err
 
 
 def test_runs_that_are_not_there_or_damaged(run: Run, finished: Path, tmp_path: Path) -> None:
@@ -191,6 +197,9 @@ def test_runs_that_are_not_there_or_damaged(run: Run, finished: Path, tmp_path: 
     for command in ("report", "bench"):
         code, _, err = run(command, str(broken))
         assert code == 1 and "not a Secateurs record" in err
+    (broken / "record.json").write_text("{")
+    code, _, err = run("report", str(broken))
+    assert code == 1 and "record: Invalid JSON" in err, err
     code, _, err = run("export", str(finished), "--onnx", "/proc/nowhere/x.onnx")
     assert code == 1 and "Traceback" not in err and "x.onnx" in err, err
     code, _, err = run("reproduce", "gane", "--data", "digits")
@@ -206,11 +215,33 @@ def test_an_occupied_folder_and_force(run: Run, model: str, tmp_path: Path) -> N
     argv = pruning(model, tmp_path / "run", "--budget", "groups=0.5", "--method", "magnitude")
     assert run(*argv, "--json")[0] == 0
     code, out, err = run(*argv)
-    assert code == 1 and out == "" and "--resume" in err and "--force" in err
-    code, out, _ = run(*argv, "--resume", "--json")
-    assert code == 0 and json.loads(out)["method"] == "magnitude"
+    assert code == 1 and out == "" and "a finished run; --force replaces it" in err and "--resume" not in err
+    assert f"secateurs report {tmp_path / 'run'}" in err
+    code, out, err = run(*argv, "--resume", "--json")
+    assert code == 0 and json.loads(out)["method"] == "magnitude" and "finished already: nothing was run" in err
     assert run(*argv, "--force", "--json", "--threads", "1")[0] == 0
     assert torch.get_num_threads() == 1
+
+
+def test_a_run_whose_factory_was_edited(run: Run, tmp_path: Path) -> None:
+    mine, out, target = tmp_path / "mine.py", tmp_path / "run", tmp_path / "x.onnx"
+    mine.write_text(MODEL)
+    assert run(*pruning(f"{mine}:build", out, "--budget", "macs=0.5", "--method", "random", "--json"))[0] == 0
+    mine.write_text(MODEL + "# a remark\n")
+    for argv in (["bench", str(out)], ["export", str(out), "--onnx", str(target)]):
+        code, _, err = run(*argv)
+        assert code == 1 and "has changed since" in err and "--trust-changed-factory" in err, err
+        code, _, err = run(*argv, "--trust-changed-factory")
+        assert code == 0, err
+    assert target.exists()
+
+
+def test_a_run_that_kept_nothing_leaves_nothing(run: Run, model: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    argv = pruning(model, out, "--budget", "macs=0.5", "--method", "random")
+    code, _, err = run(*argv, "--set", "lr=1e38")
+    assert code == 1 and "no checkpoint had been written yet" in err and not out.exists()
+    assert run(*argv, "--json")[0] == 0  # the corrected command needs neither --force nor --resume
 
 
 def test_python_dash_m(tmp_path: Path) -> None:

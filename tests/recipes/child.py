@@ -52,9 +52,12 @@ def main(
     from secateurs.cli import main as run
     from secateurs.recipes import flagship
     from secateurs.recipes import run as run_module
-    from secateurs.training import Trainer, trainer
+    from secateurs.training import Trainer, progress, trainer
 
     torch.set_num_threads(1)
+    progress.LINES = float(
+        "inf"
+    )  # on a busy machine a run may be long enough for lines, and both streams go to one file
     # Short runs: checkpoints every few steps instead of seconds, and compaction after a few idle steps.
     flagship.PATIENCE, flagship.LOOK_EVERY = 5, 5
     assert Trainer.__init__.__kwdefaults__ is not None

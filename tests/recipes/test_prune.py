@@ -253,7 +253,7 @@ def test_folders(tmp_path: Path, model_file: str) -> None:
     with pytest.raises(RunError, match=r"no run to continue.*leave --resume out"):
         prune(tiny, out, resume=True, progress=False)
     first = prune(tiny, out, progress=False)
-    with pytest.raises(RunError, match=r"finished run.*--resume.*--force"):
+    with pytest.raises(RunError, match=r"finished run; --force replaces it"):
         prune(tiny, out, progress=False)
     assert prune(tiny, out, resume=True, progress=False) == first
     with pytest.raises(RunError, match=r"another run \(seed: 0 there, 1 now\)"):
@@ -302,6 +302,11 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(
         prune(bombed, out, progress=False)
     tree = Checkpoint(out).read()
     assert tree["step"] == 12 and all(bool(torch.isfinite(t).all()) for t in tree["model"].values())
+    with pytest.raises(RunError, match="an unfinished run; continue it with --resume or replace it with --force"):
+        prune(bombed, out, progress=False)
+    slower = bombed.model_copy(update={"options": {"lr": 1e-4}})
+    with pytest.raises(RunError, match=r"with other settings \(options: .*0.0001.* now\); replace it with --force"):
+        prune(slower, out, progress=False)
     with pytest.raises(DivergenceError, match="no checkpoint had been written"):
         prune(small(model_file, options={"lr": 1e38}, reference="none"), tmp_path / "other", progress=False)
     with pytest.raises(DivergenceError, match="dense reference"):

@@ -96,3 +96,19 @@ def test_picture_opens(browser: Browser, tmp_path):
     outside = """return [...document.querySelectorAll('text')].filter(t => {
         const box = t.getBBox(); return box.x < 0 || box.x + box.width > 860; }).length"""
     assert browser.script(outside) == 0
+
+
+@pytest.mark.parametrize("width", [360, 420])
+def test_a_narrow_screen_shows_what_counts_without_scrolling(browser: Browser, run, width):
+    browser.view(width)
+    browser.open(run)
+    table = "document.querySelector('#summary .scroll')"
+    assert browser.script(f"return {table}.scrollWidth - {table}.clientWidth") == 0
+    heads = f"return [...{table}.querySelectorAll('thead th')].filter(e => e.offsetWidth).map(e => e.firstChild?.data)"
+    assert browser.script(heads)[1:] == ["dense", "pruned", "pruned against dense"]
+    aside = "return [...document.querySelectorAll('#summary .narrow thead th')].map(e => e.firstChild?.data)"
+    assert browser.script(aside)[1:] == ["gated", "cut"]  # what was left out stands below
+    links = "return Math.max(...[...document.querySelectorAll('nav a')].map(e => e.getBoundingClientRect().right))"
+    assert browser.script(links) <= width
+    browser.view(1200)
+    assert browser.script("return document.querySelector('#summary .narrow').offsetWidth") == 0

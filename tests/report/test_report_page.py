@@ -154,7 +154,7 @@ def test_several_resources_get_a_chart_each(record):
 def test_phases_touch_and_cover_the_run(record):
     from secateurs.report.training import phases
 
-    bands = phases(record.history)
+    bands = phases(record)
     assert [b.name for b in bands] == ["warm-up", "market", "recovery"]
     assert [(b.start, b.stop) for b in bands] == [(0, 2), (2, 8), (8, 20)]
 
@@ -346,3 +346,58 @@ def test_a_specification_cannot_leave_its_script_element():
     raw = "</script><b>"
     chart = figures.Figure("t", [{"type": "bar", "x": [1], "y": [1]}], {"meta": raw}, alt="one bar")
     assert Reader(page.page("p", [], [page.Section("s", [chart])])).specs[0]["layout"]["meta"] == raw
+
+
+def one_shot(record: Record) -> Record:
+    """The record as a one-shot method would leave it: scores, no game, two phases of which points tell little."""
+    record.method, record.certificate, record.config = "taylor", None, {}
+    players, number = record.players, 768
+    players.participation, players.cost = [1.0] * number, [0.0] * number
+    players.benefit = [0.0 if i < 3 else 10.0 ** (-6 + 6 * i / number) for i in range(number)]
+    players.kept = [i >= number - 37 for i in range(number)]
+    record.train.steps = {"training": 4300, "recovery": 4300, "total": 8600}
+    for point in record.history:
+        point.phase = "training" if point.epoch <= 10 else "recovery"
+        point.price, point.demand, point.path = {}, {}, {}
+    return record
+
+
+def test_a_one_shot_method_is_told_in_its_own_words(record):
+    reader = Reader(report.render(one_shot(record)))
+    ids = {a["id"] for t, a in reader.tags if t == "section"}
+    assert "groups" in ids and not ids & {"players", "market", "certificate"}
+    for word in ("players", "Participation", "benefit", "ε", "equilibrium", "warm-up", "gated", "price"):
+        assert word not in reader.text, word
+    assert "training: epochs 0 to 10 recovery: epochs 10 to 20" in reader.text
+    assert "dense for comparison trained before removal" in reader.text
+    assert "Those with the highest stayed: 37 of 768" in reader.text
+    (spec,) = [s for s in reader.specs if s["data"][0]["type"] == "bar"]
+    removed, kept = ([c or 0 for c in trace["y"]] for trace in spec["data"])
+    assert sum(removed) == 731 and sum(kept) == 37 and removed[0] >= 3  # zeros have no logarithm
+    assert not any(r and k for r, k in zip(removed[:-5], kept[:-5]))
+    older = one_shot(record)
+    older.train.steps = {"warmup": 4300, "recovery": 4300, "total": 8600}
+    assert "training: epochs 0 to 10" in Reader(report.render(older)).text
+
+
+def test_scores_that_are_not_positive_or_all_alike_are_drawn_too(record):
+    one_shot(record)
+    for scores in ([-1.0 + i / 384 for i in range(768)], [0.5] * 768, [0.0] * 768, [float("nan")] * 768):
+        record.players.benefit = scores
+        (spec,) = [s for s in Reader(report.render(record)).specs if s["data"][0]["type"] == "bar"]
+        drawn = sum(c or 0 for trace in spec["data"] for c in trace["y"])
+        assert drawn == (0 if scores[0] != scores[0] else 768)
+
+
+def test_phases_come_from_steps_not_from_points(record):
+    from secateurs.report.training import phases
+
+    record.train.steps = {"warmup": 430, "market": 3010, "recovery": 5160, "total": 8600}
+    record.history = [p for p in record.history if p.step % 860 == 0]  # a point every other epoch
+    assert [(b.name, b.start, b.stop) for b in phases(record)] == [
+        ("warm-up", 0, 1),
+        ("market", 1, 8),
+        ("recovery", 8, 20),
+    ]
+    record.train.steps = {}
+    assert phases(record)[0].stop == 2

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from secateurs.cli.tables import reproduction
 from secateurs.report import write_reproduction
-from secateurs.reproduce import reproduce
+from secateurs.reproduce import Section, reproduce
 from secateurs.reproduce.cells import Cell, run_cells
 from secateurs.reproduce.experiments import narrow, run_method, setup
 from secateurs.reproduce.game import CONFIGURATIONS, PRINTED, VARIANTS, _verdict
@@ -41,17 +42,20 @@ def test_cells_in_other_processes(tmp_path):
 
 
 @pytest.mark.timeout(600)
-def test_quick_reproduction_writes_its_pages(tmp_path, monkeypatch):
+def test_quick_reproduction_writes_its_pages(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     result = reproduce("game", "digits", quick=True, progress=False)
     tables = {s["title"]: s for s in result["sections"]}
     fixed = tables["Table 2: fixed prices"]
     assert len(fixed["rows"]) == len(VARIANTS) * len(CONFIGURATIONS)
-    assert {row[8] for row in fixed["rows"]} <= {"agrees", "disagrees", "under-specified"}
+    shown = " ".join([str(s["columns"]) + str(s["rows"]) for s in result["sections"]])
+    assert not any(word in shown for word in ("verdict", "agrees", "under-specified", "target", "short of", "reached"))
     assert len(tables["The market at the printed sizes"]["rows"]) == 3
     assert sum(row[0] == "market" for row in tables["Published neuron-level results"]["rows"]) == 3
     markdown, html = write_reproduction(result, tmp_path / "out")
-    assert markdown.name == "game-quick.md" and "not what the figures are" in markdown.read_text()
+    assert markdown.name == "game-quick.md" and "figures mean nothing" in markdown.read_text()
+    reproduction(result, [markdown, html])
+    assert "Its figures mean nothing and are not judged." in " ".join(capsys.readouterr().out.split())
     assert "<table" in html.read_text()
 
 
@@ -69,3 +73,9 @@ def test_the_control_has_the_same_shape():
     data, net = setup("digits", "zoo:mlp-digits", 7, None)
     small = narrow(net, data, found["widths"])
     assert sum(p.numel() for p in small.parameters()) == found["params"]
+
+
+def test_columns_can_be_left_out():
+    section = Section("t", ["a", "verdict", "b"], [["1", "agrees", "2"]], "n", brief=[0, 1, 2])
+    left = section.without("verdict")
+    assert (left.columns, left.rows, left.brief, left.note) == (["a", "b"], [["1", "2"]], [0, 1], "n")

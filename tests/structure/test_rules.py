@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -243,8 +244,14 @@ def test_keyword_inputs_and_other_batches() -> None:
 
 
 def test_a_model_that_does_not_run_says_so() -> None:
+    logged: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = logged.append  # type: ignore[method-assign]
+    logging.getLogger("torch._subclasses.fake_tensor").addHandler(handler)
     with pytest.raises(StructureError, match=r"does not run on the example inputs of shape \(2, 5\)"):
         trace(nn.Linear(3, 2), torch.randn(2, 5))
+    logging.getLogger("torch._subclasses.fake_tensor").removeHandler(handler)
+    assert not logged  # torch's own page about fakes
     with pytest.raises(StructureError, match="no shape yet"):
         trace(nn.LazyLinear(3), torch.randn(2, 5))
 

@@ -11,7 +11,7 @@ import torch
 from torch.utils import data as td
 
 from secateurs.errors import DataError
-from secateurs.zoo import LoaderSplit, TensorSplit, load_data
+from secateurs.zoo import LoaderSplit, TensorSplit, check_fit, load_data
 
 
 class Noisy(td.Dataset):
@@ -72,6 +72,8 @@ def strange(): return {"train": part(4), "tset": part(4)}
 def stream(): return DataLoader(Stream()), part(4)
 def dicts(): return [{"a": 1}] * 4, part(4)
 def regression(): return TensorDataset(torch.randn(4, 2), torch.randn(4)), part(4)
+def from_one(): return TensorDataset(torch.randn(20, 3), 1 + torch.arange(20) % 10), part(4)
+def too_few(): return {"train": from_one()[0], "test": part(4), "classes": 10}
 def fails(): raise KeyError("x")
 """
 
@@ -116,6 +118,7 @@ def test_three_parts(module: Path) -> None:
         ("stream", "IterableDataset"),
         ("dicts", "your loader gave a dict"),
         ("regression", "labels must be integers"),
+        ("too_few", "classes=10 means labels 0 to 9; they go from 1 to 10"),
         ("fails", "KeyError"),
         ("loadrs", "did you mean"),
     ],
@@ -124,3 +127,10 @@ def test_what_cannot_be_used(module: Path, name: str, says: str) -> None:
     with pytest.raises(DataError) as caught:
         load_data(f"{module}:{name}")
     assert says in str(caught.value)
+
+
+def test_labels_that_start_at_one_are_named_where_the_model_does_not_fit(module: Path) -> None:
+    data = load_data(f"{module}:from_one")
+    with pytest.raises(DataError, match=r"11 classes \(labels start at 1: no example has label 0"):
+        check_fit(torch.nn.Linear(3, 10), data.example_inputs(2), data.classes, lowest=data.lowest)
+    check_fit(torch.nn.Linear(3, 11), data.example_inputs(2), data.classes, lowest=data.lowest)
