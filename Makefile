@@ -26,7 +26,7 @@ $(BIN)/python:
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing PyTorch and the rest into $(VENV); the first time takes a few minutes"
 	@$(PIP) torch
-	@$(PIP) -e '.[test]'
+	@$(PIP) -e '.[test]' --config-settings editable_mode=compat
 	@touch $(STAMP)
 
 demo: setup

@@ -1,6 +1,7 @@
 """resnet20 on CIFAR-10 at a MACs budget: the game against the same shape from scratch, one-shot Taylor and filter ℓ2.
 
     python -m benchmarks.cifar_resnet20 --data cifar10:DIR [--macs 0.4] [--epochs 8] [--limit 10000] [--seeds 2]
+                                        [--granularity block]
 
 Equal total optimizer steps, batch, precision and data order for every method. Accuracy is that of the smaller network
 after recovery. Finished experiments are kept under runs/benchmarks and not run again. A short schedule on part of
@@ -25,9 +26,10 @@ CACHE = Path("runs/benchmarks/cifar_resnet20")
 METHODS = ("equilibrium", "taylor", "magnitude", "random")
 
 
-def settings(data: str, epochs: int, limit: int | None, precision: str) -> dict[str, Any]:
+def settings(data: str, epochs: int, limit: int | None, precision: str, granularity: str) -> dict[str, Any]:
     """What every experiment here has in common."""
-    return {"data": data, "model": MODEL, "epochs": epochs, "limit": limit, "mixed_precision": precision}
+    common = {"data": data, "model": MODEL, "epochs": epochs, "limit": limit, "mixed_precision": precision}
+    return {**common, "granularity": granularity}
 
 
 def line(name: str, results: list[dict[str, Any]]) -> str:
@@ -48,10 +50,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--precision", default="bf16", choices=["no", "bf16", "fp16"])
+    parser.add_argument("--granularity", default="channel", choices=["channel", "block"])
     parser.add_argument("--methods", default=",".join(METHODS))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    common = settings(arguments.data, arguments.epochs, arguments.limit or None, arguments.precision)
+    limit = arguments.limit or None
+    common = settings(arguments.data, arguments.epochs, limit, arguments.precision, arguments.granularity)
     cache, found = CACHE, {}
     for name in arguments.methods.split(","):
         cells = [
@@ -73,7 +77,8 @@ def main() -> None:
             print(line("same shape from scratch", run_cells(cells, KINDS, cache, jobs=arguments.jobs)), flush=True)
     images = arguments.limit or "all"
     print(
-        f"{arguments.epochs} epochs on {images} training images (JPEG copies), {arguments.precision}, "
+        f"{arguments.granularity}s, {arguments.epochs} epochs on {images} training images (JPEG copies), "
+        f"{arguments.precision}, "
         f"seeds 0–{arguments.seeds - 1}"
     )
 

@@ -1,9 +1,9 @@
 """Measured speed against the MACs saved: resnet20 at macs=0.4, both networks in ONNX Runtime, interleaved.
 
-    python -m benchmarks.onnx_speed --data cifar10:DIR [--threads 1]
+    python -m benchmarks.onnx_speed --data cifar10:DIR [--threads 1] [--granularity block]
 
-The widths are those that the market found in benchmarks/cifar_resnet20 (run here if they are not there yet); weights do
-not change the speed.
+The widths, or the blocks, are those that the market found in benchmarks/cifar_resnet20 (run here if they are not there
+yet); weights do not change the speed.
 """
 
 from __future__ import annotations
@@ -27,17 +27,19 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--limit", type=int, default=10000)
+    parser.add_argument("--granularity", default="channel", choices=["channel", "block"])
     arguments = parser.parse_args()
-    common = settings(arguments.data, arguments.epochs, arguments.limit or None, "bf16")
+    common = settings(arguments.data, arguments.epochs, arguments.limit or None, "bf16", arguments.granularity)
     cell = Cell("method", {**common, "budget": {"macs": 0.4}, "name": "equilibrium", "options": {}}, 0)
     found = run_cells([cell], KINDS, CACHE)[0]
     data, dense = setup(arguments.data, MODEL, 0, arguments.limit or None)
-    small = narrow(dense, data, found["widths"])
+    small = narrow(dense, data, found["widths"], arguments.granularity)
     networks = {"dense": dense.eval(), "pruned": small.eval()}
     one = data.example_inputs(1)
     macs = {name: count_macs(net, one) for name, net in networks.items()}
     saved = macs["dense"] / macs["pruned"]
-    print(f"widths {found['widths']}, {macs['dense'] / 1e6:.2f} → {macs['pruned'] / 1e6:.2f} MMACs, {saved:.2f}× fewer")
+    amounts = f"{macs['dense'] / 1e6:.2f} → {macs['pruned'] / 1e6:.2f} MMACs, {saved:.2f}× fewer"
+    print(f"{arguments.granularity}s {found['widths']}, {amounts}")
     print(
         f"{'engine':14} {'batch':>5} {'dense':>10} {'pruned':>10} {'faster':>8} {'quartiles':>14} {'of MACs ratio':>14}"
     )

@@ -124,7 +124,12 @@ class Certificate(Schema):
     undominated_and_kept: int
     spectral_radius: float | None = Field(description="of the best-response Jacobian; < 1 is a contraction")
     contraction: bool | None
-    market_clearing_error: float | None = Field(default=None, description="|demand − path| / dense, last step")
+    market_clearing_error: float | None = Field(
+        default=None, description="|demand − path| / dense where a price holds it, or the excess; last step"
+    )
+    slack: float | None = Field(
+        default=None, description="(path − demand) / dense of the nearest budget, where no price is asked; last step"
+    )
     condition_numbers: dict[str, float] = Field(default_factory=dict, description="σ_max/σ_min per layer")
     sentence: str = ""
 

@@ -30,7 +30,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--family", type=_names, help=f"only these: {','.join(FAMILIES)}")
     parser.add_argument("--rivals", action="store_true", help="the same with Torch-Pruning and torch-kirigami")
     parser.add_argument("--jobs", type=int, default=1, help="models at a time, each on one thread")
-    parser.add_argument("--limit", type=float, default=120, help="seconds for a model (default %(default)s)")
+    parser.add_argument("--limit", type=float, default=300, help="seconds for a model (default %(default)s)")
     parser.add_argument("--rival-limit", type=float, default=60, help="seconds for a rival's (default %(default)s)")
     parser.add_argument("--fresh", action="store_true", help="ignore earlier results")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
@@ -137,7 +137,9 @@ lengths than the trace saw), train, and come back from its `state_dict`.
 - **wrong**: it computes something else. *Refused*: `shrink`, with its own check, does not give it out.
 - **error**, **timeout**: with the stage. **nothing**: no axis could be cut. **unchecked**: what was kept is unknown.
 - *trace s*, *+MB*: seconds and memory of the analysis. *left*: of parameters, and of multiply-accumulates.
-- *saved*: without its own Python code, as `secateurs.save` with no factory does."""
+- *saved*: without its own Python code, as `secateurs.save` with no factory does.
+- *uses*: `deepcopy`, `torch.compile`, `torch.export`, `torch.jit.trace` and ONNX Runtime give the cut network's answer,
+  of those that work with the dense one."""
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended, too

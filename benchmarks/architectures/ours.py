@@ -20,6 +20,7 @@ from secateurs.structure import Structure, mask, replay
 from .judge import BLIND, Judged, compare, gap, outputs, randomise, trains
 from .memory import Memory
 from .models import TRACED_BATCH, Case
+from .uses import used
 
 Row = dict[str, Any]
 
@@ -35,8 +36,12 @@ def half(structure: Structure, seed: int = 0) -> torch.Tensor:
     return keep
 
 
-def measure(case: Case, say: Callable[[Row], None]) -> None:
-    """Run every stage; ``say`` hears what is known after each, so that a time limit loses only the rest."""
+def measure(case: Case, say: Callable[[Row], None], uses: bool = False) -> None:
+    """Run every stage; ``say`` hears what is known after each, so that a time limit loses only the rest.
+
+    Args:
+        uses: also copy, compile, export and trace the cut network.
+    """
     row: Row = {"stage": "build"}
 
     def report(stage: str, **values: Any) -> None:
@@ -75,7 +80,8 @@ def measure(case: Case, say: Callable[[Row], None]) -> None:
     report("state_dict")
     _state_dict(case, shrunk)
     report("save")
-    report("done", saved=_saved(small, example), status=_status(structure, row))
+    report("uses", saved=_saved(small, example))
+    report("done", uses=used(model, small, example) if uses else {}, status=_status(structure, row))
 
 
 def _refused(model: nn.Module, structure: Structure, keep: torch.Tensor) -> str:

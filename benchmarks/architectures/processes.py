@@ -44,7 +44,7 @@ def source_hash(side: str) -> str:
     """Of everything that a row depends on: code, and the versions of what it measures."""
     if side == OURS:
         package = Path(secateurs.__file__).parent
-        paths = [*sorted(package.rglob("*.py")), *(HERE / name for name in (*_SHARED, "ours.py"))]
+        paths = [*sorted(package.rglob("*.py")), *(HERE / name for name in (*_SHARED, "ours.py", "uses.py"))]
     else:
         paths = [HERE / name for name in _RIVALS]
     digest = hashlib.sha256(json.dumps(versions()).encode())

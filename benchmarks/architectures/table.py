@@ -60,7 +60,7 @@ def status(row: Row) -> str:
     return short + (", hardly visible" if row.get("blind") else "")
 
 
-COLUMNS = ("model", "status", "trace s", "+MB", "params", "left", "MACs", "left", "no axis", "heads", "saved")
+COLUMNS = ("model", "status", "trace s", "+MB", "params", "left", "MACs", "left", "no axis", "heads", "saved", "uses")
 
 
 def cells(name: str, row: Row) -> list[str]:
@@ -77,10 +77,17 @@ def cells(name: str, row: Row) -> list[str]:
         f"{100 * row['untouched']:.1f}%" if "untouched" in row else "",
         number(row, "heads", "d"),
         "" if saved is None else ("yes" if saved == "yes" else "no"),
+        uses(row),
     ]
 
 
-WIDTHS = (34, 26, 8, 5, 7, 7, 7, 7, 8, 6, 6)
+WIDTHS = (34, 26, 8, 5, 7, 7, 7, 7, 8, 6, 6, 5)
+
+
+def uses(row: Row) -> str:
+    """In how many of the ways in which the dense network can be used the cut one can be, too."""
+    found = [how for how in row.get("uses", {}).values() if how != "neither"]
+    return f"{sum(how == 'yes' for how in found)}/{len(found)}" if found else ""
 
 
 def line(values: Iterable[str]) -> str:
@@ -102,6 +109,7 @@ def notes(row: Row) -> list[str]:
     out += row.get("predicted", [])
     if row.get("saved", "yes") != "yes":
         out.append(f"not saved without its code: {row['saved']}")
+    out += [f"{name}: {how}" for name, how in row.get("uses", {}).items() if how not in ("yes", "neither")]
     return [re.sub(r"\s+", " ", note) for note in out]
 
 

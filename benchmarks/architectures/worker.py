@@ -11,6 +11,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def measurer(side: str) -> Callable[[Case, Callable[[dict[str, Any]], None]], No
     if side == "secateurs":
         from .ours import measure
 
-        return measure
+        return partial(measure, uses=True)
     from .rivals import measurers
 
     return measurers()[side]

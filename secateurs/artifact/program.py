@@ -4,7 +4,7 @@ Why not torch's own file: ``torch.export.load`` unpickles, and its JSON too is e
 expressions go through ``sympify`` (an ``eval``), guards through ``exec``, node names into generated source,
 container types through ``import_module`` (torch 2.13: ``torch/_export/serde``, ``torch/export/_unlift.py``).
 This format holds numbered nodes that name an allowed operator, and arguments that are numbers or earlier
-nodes. The module that is built (a ``torch.fx.GraphModule``) gets node names made here.
+nodes. The module that is built from it (see :mod:`.rebuild`) gets node names made there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""A module from a saved program: every node is checked before the module exists."""
+"""A module from a saved program: every node is checked before the module exists.
+
+The module has the saved network's own tree of names and one method, which torch.fx writes from the graph. It is not a
+``GraphModule``, whose attributes (``code``, ``graph``, …) are names that a network may have given to its parts.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,9 @@ from .manifest import TensorEntry
 from .operators import decode, find
 from .program import check_name
 
-_ATTRIBUTE = re.compile(r"[A-Za-z_0-9]+(\.[A-Za-z_0-9]+)*")
+# What torch lets people name modules, but nothing that would end a string in generated source.
+_PART = r"[A-Za-z_0-9 \-+*/:;,=<>|@#&()\[\]]+"
+_ATTRIBUTE = re.compile(rf"{_PART}(\.{_PART})*")
 
 
 def rebuild(
@@ -23,7 +29,7 @@ def rebuild(
     entries: dict[str, TensorEntry],
     tied: dict[str, str],
     device: torch.device,
-) -> fx.GraphModule:
+) -> nn.Module:
     """Build the module that a program describes, in eval mode.
 
     Args:
@@ -34,18 +40,11 @@ def rebuild(
         ArtifactError: the program is not one this library wrote.
     """
     try:
-        inputs, nodes, output = program["inputs"], program["nodes"], program["output"]
-        root = _root(tensors, entries)
-        graph = fx.Graph()
-        leaves: dict[int, fx.Node] = {}
-        for name, tree in inputs:
-            _unpack(graph, _placeholder(graph, name, tree), tree, leaves)
-        built: list[Any] = []
-        for row in nodes:
-            built.append(_node(graph, row, built, leaves, tensors, device))
-        graph.output(decode(output, built, device))
-        graph.lint()
-        guard = ShapeGuard([(check_name(name), tree) for name, tree in inputs])
+        # In the order of the program, which is that of the network's own parameters.
+        used = [row["tensor"] for row in program["nodes"] if "tensor" in row]
+        module = _root({name: tensors[name] for name in used if name in tensors}, entries)
+        module.__class__ = _running(program, frozenset(tensors), device)
+        guard = ShapeGuard([(check_name(name), tree) for name, tree in program["inputs"]])
     except (
         TypeError,
         KeyError,
@@ -56,10 +55,37 @@ def rebuild(
         RecursionError,
     ) as error:
         raise ArtifactError(f"the saved program is not valid: {type(error).__name__}: {error}") from error
-    module = _named(fx.GraphModule(root, graph, class_name="Program"), entries, tied).eval()
+    _complete(module, entries, tied)
     # What was a constant for the exporter (a size, usually) would be silently wrong on other inputs.
     module.register_forward_pre_hook(guard, with_kwargs=True)
-    return module
+    return module.eval()
+
+
+def _running(program: Any, tensors: frozenset[str], device: torch.device) -> Any:
+    """The class of a module that holds these tensors and runs a program on them."""
+    graph = fx.Graph()
+    leaves: dict[int, fx.Node] = {}
+    for name, tree in program["inputs"]:
+        _unpack(graph, _placeholder(graph, name, tree), tree, leaves)
+    built: list[Any] = []
+    for row in program["nodes"]:
+        built.append(_node(graph, row, built, leaves, tensors, device))
+    graph.output(decode(program["output"], built, device))
+    graph.lint()
+    code = graph.python_code("self")
+    names = dict(code.globals)
+    exec(compile(code.src, f"<saved program {id(graph)}>", "exec"), names)
+
+    def reduce(self: nn.Module, protocol: Any) -> Any:
+        # The class is made where it is needed, so copies and pickles make it from the program.
+        return _blank, (program, tensors, device), nn.Module.__reduce_ex__(self, 2)[2]
+
+    return type("Program", (nn.Module,), {"forward": names["forward"], "__reduce_ex__": reduce, "__module__": __name__})
+
+
+def _blank(program: Any, tensors: frozenset[str], device: torch.device) -> nn.Module:
+    made = _running(program, tensors, device)
+    return made.__new__(made)
 
 
 class ShapeGuard:
@@ -116,7 +142,7 @@ def _node(
     row: dict[str, Any],
     built: list[Any],
     leaves: dict[int, fx.Node],
-    tensors: dict[str, Tensor],
+    tensors: frozenset[str],
     device: torch.device,
 ) -> Any:
     if "tensor" in row:
@@ -187,8 +213,8 @@ def _attach(root: nn.Module, name: str, value: Tensor) -> None:
         module.register_buffer(key, value)
 
 
-def _named(module: fx.GraphModule, entries: dict[str, TensorEntry], tied: dict[str, str]) -> fx.GraphModule:
-    """What ``GraphModule`` does not take over: second names, and which buffers are not part of the state."""
+def _complete(module: nn.Module, entries: dict[str, TensorEntry], tied: dict[str, str]) -> None:
+    """Second names, and which buffers are not part of the state."""
     held = dict(module.named_parameters()) | dict(module.named_buffers())
     for alias, name in tied.items():
         if name not in held:
@@ -198,4 +224,3 @@ def _named(module: fx.GraphModule, entries: dict[str, TensorEntry], tied: dict[s
         if not entries[name].persistent:
             path, _, key = name.rpartition(".")
             module.get_submodule(path)._non_persistent_buffers_set.add(key)
-    return module

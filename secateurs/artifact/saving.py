@@ -82,7 +82,15 @@ def save(
             (part / PROGRAM).write_text(json.dumps(program, allow_nan=False) + "\n", encoding="utf-8")
         manifest.files = {path.name: describe(path) for path in sorted(part.iterdir())}
         write_manifest(part, manifest)
-        _check(model, part, folder, example_inputs)
+        try:
+            _check(model, part, folder, example_inputs)
+        except ArtifactError as error:
+            if factory is None or surgery is not None:
+                raise
+            raise ArtifactError(
+                f"{error}. {factory!r} builds the dense network; if this one was cut, say how: "
+                "surgery=optimizer.harvested after a harvest, or the surgery that shrink reported"
+            ) from error
     return folder
 
 

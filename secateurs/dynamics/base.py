@@ -86,6 +86,10 @@ class Dynamics(ABC):
     ) -> Certificate | None:
         """What can be said of the profile ``s`` as an equilibrium of the rule's game; None if it plays none."""
 
+    def unfinished(self, steps: int) -> str | None:
+        """Why a cut after this many steps is not yet what was asked for; None where it is."""
+        return None
+
     def restrict(self, state: State, keep: Mask) -> State:
         """The state of the players that stay, after others have been cut out."""
         size = keep.numel()

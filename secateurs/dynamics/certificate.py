@@ -19,6 +19,7 @@ from ..shapes import Mask, Participation, PerPlayer
 from .base import Arithmetic
 from .utility import Utility
 
+SLACK = 1e-3  # of the dense amount: demand so far below its path is told
 INDIFFERENT = 0.05  # |∂U/∂s| of a partial player that counts as rest, in units of the mean square benefit
 
 
@@ -42,6 +43,7 @@ def certify_market(
     s: Participation,
     kept: Mask,
     error: float,
+    slack: float,
 ) -> Certificate:
     """Certificate of the market's game.
 
@@ -51,12 +53,13 @@ def certify_market(
     Args:
         b: benefit per unit of participation (in units of the players' root mean square).
         paid: price of full participation. amount, slope: φ(s) and φ'(s).
-        error: distance of demand from the budget path, as a fraction of dense.
+        error: by how much demand missed a budget path that has a price, or exceeded one, as a fraction of dense.
+        slack: by how much it stayed below all of them, where none has a price.
     """
     gap = torch.clamp(b - paid, min=0.0) - (b * s - paid * amount)
     push = b - paid * slope
     rest = torch.where(s >= 1, push >= 0, torch.where(s <= 0, push <= 0, push.abs() <= INDIFFERENT))
-    return _certificate("market", players, gap, b < paid, kept, 0.0, error, int(rest.sum()))
+    return _certificate("market", players, gap, b < paid, kept, 0.0, error, int(rest.sum()), slack)
 
 
 def _certificate(
@@ -68,6 +71,7 @@ def _certificate(
     radius: float | None,
     error: float | None,
     at_rest: int | None = None,
+    slack: float | None = None,
 ) -> Certificate:
     removed = ~kept
     certificate = Certificate(
@@ -81,6 +85,7 @@ def _certificate(
         spectral_radius=radius,
         contraction=None if radius is None else radius < 1,
         market_clearing_error=error,
+        slack=slack,
         condition_numbers=condition_numbers(players),
     )
     certificate.sentence = sentence(certificate, players.count)
@@ -97,7 +102,12 @@ def sentence(c: Certificate, count: int) -> str:
         f"{agree} of {count} could not gain by changing sides (kept or removed) alone; "
         f"the most that one could gain is {c.nash_gap:.3g}, the median {c.nash_gap_median:.3g}."
     )
-    if c.market_clearing_error is not None:
+    if c.slack is not None and c.slack > SLACK:
+        text += (
+            f" No price was asked in the end: demand was {c.slack:.0%} of the dense amount below the budget path, "
+            "since players had left of themselves."
+        )
+    elif c.market_clearing_error is not None:
         text += f" Demand met the budget path to {c.market_clearing_error:.1e} of the dense amount."
     if c.scope == "paper" and c.spectral_radius is not None:
         kind = "a contraction" if c.contraction else "no contraction"

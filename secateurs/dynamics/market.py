@@ -131,6 +131,20 @@ class Market(Dynamics):
         left = (1.0 - self.settings.progress(step)) ** self.settings.power
         return self.targets[name] + (self.dense[name] - self.targets[name]) * left
 
+    def unfinished(self, steps: int) -> str | None:
+        needed = self.settings.warmup + self.settings.horizon
+        if steps >= needed:
+            return None
+        asked = ", ".join(
+            f"{self.path(n, steps - 1) / self.dense[n]:.0%} of {n}, and the budget is {t / self.dense[n]:.0%}"
+            for n, t in self.targets.items()
+        )
+        return (
+            f"the market reaches its budget after {needed} optimizer steps ({self.settings.warmup} of warm-up and a "
+            f"horizon of {self.settings.horizon}), and this is step {steps}: its path is at {asked}. Train on, or give "
+            f"MarketSettings(warmup=…, horizon=…) that fit your loop"
+        )
+
     def fair_share(self, players: Players, name: str) -> PerPlayer:
         """By what a player's rent is divided: (what its layer uses of the resource / mean over players)^proportion.
 
@@ -281,10 +295,13 @@ class Market(Dynamics):
 
     def certify(self, players: Players, state: State, s: Participation, kept: Mask, sums: Arithmetic) -> Certificate:
         benefit, paid = self.utility_of(players, state, s)
-        error = max(abs(state[f"demand.{n}"] - state[f"path.{n}"]) / self.dense[n] for n in self.targets)
+        room = {n: (state[f"path.{n}"] - state[f"demand.{n}"]) / self.dense[n] for n in self.targets}
+        # What has no price may have room to spare: several are budgeted and another binds, or players left unasked.
+        error = max(max(-r, abs(r) if state[f"price.{n}"] > 0 else 0.0) for n, r in room.items())
+        slack = min(room.values()) if not any(state[f"price.{n}"] > 0 for n in room) else 0.0
         host = s.detach().cpu().double()
         amount, slope = (torch.from_numpy(f(host.numpy())) for f in (self.rent.amount, self.rent.slope))
-        return certify_market(players, benefit, paid, slope, amount, host, kept.cpu(), error)
+        return certify_market(players, benefit, paid, slope, amount, host, kept.cpu(), error, max(slack, 0.0))
 
 
 def _host(values: Tensor) -> np.ndarray:

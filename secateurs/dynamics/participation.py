@@ -68,6 +68,7 @@ class Participating(Optimizer):
     ) -> None:
         # Optimizer.__init__ would register parameters a second time; everything it sets is delegated instead.
         self.inner = optimizer
+        self._require_held(players)
         self.dynamics = dynamics
         self.gauge = gauge
         self.updates = updates
@@ -86,6 +87,16 @@ class Participating(Optimizer):
         with torch.no_grad():
             self.radius = self.weights.norms()
             self.weights.write(self.s)
+
+    def _require_held(self, players: Players) -> None:
+        """Raises: RunError where the optimizer steps none of the players' parameters."""
+        held = {id(p) for group in self.inner.param_groups for p in group["params"]}
+        if not any(id(p) in held for p in players.gates.parameters):
+            raise RunError(
+                f"this {type(self.inner).__name__} holds none of the players' parameters, such as "
+                f"{players.gates.names[0]!r}: make it over the model that was given to players(), "
+                f"{type(players.model).__name__}"
+            )
 
     # -- what torch expects of an optimizer --------------------------------------------------------------
 
@@ -255,7 +266,7 @@ class Participating(Optimizer):
             leaving.zero_()  # the last ones leave with the harvest
         return leaving
 
-    def harvest(self, *, inplace: bool = False, check: bool = True) -> nn.Module:
+    def harvest(self, *, inplace: bool = False, check: bool = True, early: bool = False) -> nn.Module:
         """The pruned network: the players that the selection keeps, the others cut out.
 
         Sets ``kept`` (mask over the players), ``certificate`` and ``surgery``. At weight granularity the network keeps
@@ -265,13 +276,18 @@ class Participating(Optimizer):
             inplace: cut the model itself and the optimizer's state (training can go on with the same optimizer,
                 which no longer plays); else a smaller copy is returned and nothing changes.
             check: verify that the masked network and the smaller one compute the same.
+            early: cut even if the market has not reached its budget yet; who stays is then decided by chance.
         Raises:
-            RunError: it has been harvested in place before.
+            RunError: it has been harvested in place before, the market has not reached its budget, or weights or
+                participations are not finite.
             BudgetError: the budget cannot be reached.
             StructureError: the cut would change the function.
         """
         if not self.active:
             raise RunError("this network has been harvested in place already; it is the pruned one")
+        if not early and (reason := self.dynamics.unfinished(self.steps)):
+            raise RunError(f"{reason}; harvest(early=True) cuts all the same")
+        self._require_finite()
         self.kept = self.select(self.players, self.state_of, self.s)
         self.certificate = self.dynamics.certify(
             self.players, self.state_of, self.s, self.kept, self.weights.sums(self.s)
@@ -289,6 +305,17 @@ class Participating(Optimizer):
             self.active, self.surgery = False, total
             self.alive[self.alive.clone()] = self.kept.cpu()
         return shrunk.model
+
+    def _require_finite(self) -> None:
+        """Raises: RunError naming a parameter that is NaN or infinite."""
+        bad = next((n for n, p in self.players.model.named_parameters() if not bool(p.detach().isfinite().all())), None)
+        if bad is None and not bool(self.s.isfinite().all()):
+            bad = "participations"
+        if bad is not None:
+            raise RunError(
+                f"{bad} of the network are not finite after {self.steps} steps: a loss was NaN or infinite. Go back to "
+                "a state_dict from before it, and lower the learning rate or clip gradients"
+            )
 
     @contextlib.contextmanager
     def _filled_up(self, *, lasting: bool) -> Iterator[None]:

@@ -117,8 +117,10 @@ class EquilibriumRun(Pruning):
         s = game.s.clone()
         if self.latency is not None:
             targets, limit = self.market.targets, self.latency
-            targets.update(decided(lambda: tighten(targets, game.harvest, *limit), trainer.accelerator))
-        game.harvest(inplace=True)
+            build = partial(game.harvest, early=True)
+            targets.update(decided(lambda: tighten(targets, build, *limit), trainer.accelerator))
+        # A gradient scaler skips steps, so the game's own count may lag behind the trainer's.
+        game.harvest(inplace=True, early=True)
         kept = torch.zeros(self.count, dtype=torch.bool)
         kept[alive] = game.kept.cpu()
         certificate = game.certificate

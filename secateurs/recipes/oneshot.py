@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from ..criteria import SCORES, Signals
-from ..selection import fit_budget
+from ..selection import fit_budget, within_layers
 from ..shapes import Mask
 from ..spec import derive_seed
 from ..structure import Shrunk, shrink
@@ -66,11 +66,7 @@ class OneShotRun(Pruning):
         """Global, or by rank within the layer when ``uniform``."""
         if not self.options.uniform:
             return fit_budget(self.players, scores, self.targets)
-        ranks = torch.zeros(self.count)
-        for layer in self.players.layers:
-            order = torch.sort(scores[layer.start : layer.stop].cpu(), stable=True).indices
-            ranks[layer.start + order] = (torch.arange(layer.size) + 0.5) / layer.size
-        return fit_budget(self.players, ranks, self.targets)
+        return fit_budget(self.players, within_layers(self.players, scores), self.targets)
 
     def scores(self, trainer: Trainer) -> torch.Tensor:
         score = SCORES[self.score]()

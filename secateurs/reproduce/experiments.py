@@ -58,6 +58,7 @@ def run_method(
     limit: int | None = None,
     batch_size: int = 128,
     mixed_precision: str = "no",
+    granularity: str = "channel",
     options: Mapping[str, Any] | None = None,
 ) -> Result:
     """A method to a budget; accuracy after removal and recovery, and the widths it found."""
@@ -65,7 +66,7 @@ def run_method(
     row = find_method(name)
     given = read_options(row.options, name, options or {})
     wanted = Budget(**budget)
-    found = given.restrain(players(net, loaded.example_inputs(2), ignore=given.ignore), wanted)
+    found = given.restrain(players(net, loaded.example_inputs(2), granularity, ignore=given.ignore), wanted)
     total = epochs * (len(loaded.train) // batch_size)
     run = row.run(found, wanted, given, total)
     trainer = trainer_of(
@@ -95,11 +96,12 @@ def run_scratch(
     limit: int | None = None,
     batch_size: int = 128,
     mixed_precision: str = "no",
+    granularity: str = "channel",
     options: Mapping[str, Any] | None = None,
 ) -> Result:
     """A network of the same shape from scratch, for the same steps, on a cosine schedule peaking at ``lr``."""
     loaded, net = setup(data, model, seed + 1000, limit)
-    net = narrow(net, loaded, widths)
+    net = narrow(net, loaded, widths, granularity)
     given = TrainOptions(**{**(options or {}), "lr": lr})
     trainer = trainer_of(
         net, loaded, epochs, seed, batch_size=batch_size, mixed_precision=mixed_precision, optimizer=given.make(net)
@@ -109,9 +111,10 @@ def run_scratch(
     return measured(net, loaded, trainer)
 
 
-def narrow(net: nn.Module, data: Data, widths: Sequence[int]) -> nn.Module:
-    """A freshly initialised network at other widths: a fresh one cut, its weights rescaled to the smaller fan-in."""
-    found = players(net, data.example_inputs(2))
+def narrow(net: nn.Module, data: Data, widths: Sequence[int], granularity: str = "channel") -> nn.Module:
+    """A freshly initialised network with so many groups in its layers: a fresh one cut, its weights rescaled to the
+    smaller fan-in."""
+    found = players(net, data.example_inputs(2), granularity)
     keep = torch.zeros(found.count, dtype=torch.bool)
     for layer, width in zip(found.layers, widths):
         keep[layer.start : layer.start + width] = True

@@ -6,7 +6,9 @@ for a trace, slices for a trial cut. The user's model is never touched.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -111,9 +113,21 @@ def tensors_in(value: Any) -> list[Tensor]:
     return found
 
 
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Without Python's collector, for as long as a run on fakes takes: it would look again and again at thousands of
+    small objects that live until the end. What the run leaves in cycles goes with the next collection."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def no_fastpath() -> Any:
     """Context: transformer layers run their ordinary code, whose operators can be read."""
-    import contextlib
 
     @contextlib.contextmanager
     def switched() -> Iterator[None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,6 +97,20 @@ class Asked:
     ids: Array
 
 
+@dataclass
+class Sliced:
+    """What was noted of a tensor's axis because slices of it had one length: numbers of unions and of sizes.
+
+    Attributes:
+        lengths: of the slices; 0 for one that cannot be a piece.
+    """
+
+    block: Block  # held, so that no other takes its identity
+    lengths: set[int] = field(default_factory=set)
+    unions: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+
+
 class Operator(NamedTuple):
     """One operator call: the module it ran in, and how many facts of each kind had been noted before it."""
 
@@ -111,9 +125,10 @@ class Operator(NamedTuple):
 
 OUTPUT = "output"  # the operator that stands at the end of each run
 # What a ledger holds of one run alone; all else is facts, which further runs add to.
-OF_ONE_RUN = frozenset(
-    ("products", "history", "numbers", "loose", "outputs", "faked", "flow", "inputs", "training", "others", "elsewhere")
-)
+OF_ONE_RUN = frozenset((
+    "products", "history", "numbers", "loose", "outputs", "faked", "flow", "inputs", "training", "others", "elsewhere",
+    "sliced",
+))  # fmt: skip
 
 
 @dataclass
@@ -155,11 +170,13 @@ class Ledger:
     # Dimensions whose size the code gave to a tensor: the module, that size, and the first axis that met one.
     given: list[tuple[str, int]] = field(default_factory=list)
     met: dict[int, Array] = field(default_factory=dict)
+    sliced: dict[int, Sliced] = field(default_factory=dict)  # by the identity of a block
     # Dataflow between operators: what a dead one computes binds shapes, but no values. Number 0 made the model's
     # inputs; number -1-k is the k-th of the tensors.
     inputs_of: list[set[int]] = field(default_factory=lambda: [set()])
     operators: list[Operator] = field(default_factory=lambda: [Operator("input", "", None)])
     results: dict[int, list[Label | None]] = field(default_factory=dict)
+    stored: set[int] = field(default_factory=set)  # operators that compute from the model's own tensors alone
     tensors: list[str] = field(default_factory=list)
     live: set[int] = field(default_factory=set)
     value_freezes: list[tuple[int, Array, str]] = field(default_factory=list)
@@ -191,6 +208,8 @@ class Ledger:
         counts = len(self.unions), len(self.freezes), len(self.splits), len(self.partials)
         self.operators.append(Operator(name, path, module, *counts))
         self.inputs_of.append(inputs)
+        if all(origin < 0 or origin in self.stored for origin in inputs):
+            self.stored.add(self.now)
 
     def called(self, func: Any, args: Any, kwargs: Any, path: str, label_of: Callable[[torch.Tensor], Label]) -> None:
         """An operator is about to be read; for ledgers that keep the calls themselves."""
@@ -240,6 +259,14 @@ class Ledger:
         first = ids[tuple(slice(0, 1) if a in axes else slice(None) for a in range(ids.ndim))]
         self.unite(ids, first)
         return first.squeeze(tuple(axes))
+
+    def take_back(self, found: Sliced) -> None:
+        """Slices turned out to be no equal pieces: what was noted of them leaves no trace but its number."""
+        nothing = np.empty(0, dtype=np.int64)
+        for number in found.unions:
+            self.unions[number] = nothing, nothing
+        for number in found.sizes:
+            self.sizes[number] = replace(self.sizes[number], ids=nothing)
 
     def freeze(self, ids: Array, reason: str) -> None:
         self.freezes.append((ids, reason))

@@ -19,8 +19,9 @@ from .ledger import Ledger
 from .naming import place
 from .paths import explore
 from .resizing import resizes
+from .search import failing
 from .tracing import read
-from .trial import FIXED_BY_CODE, Trial, failing
+from .trial import FIXED_BY_CODE, Trial
 from .types import Run, Structure
 
 # What a module's code is given as sizes of its calls; where these are scaled, the attributes stay.

@@ -23,7 +23,7 @@ from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from ..errors import StructureError
-from .copying import call, copy_with, named_tensors, no_fastpath, tensors_in
+from .copying import call, copy_with, named_tensors, no_fastpath, tensors_in, uncollected
 from .decisions import Looking, looks
 from .explicit import Count, Request
 from .flow import Flow
@@ -33,6 +33,7 @@ from .recurrence import Run, Whole
 from .resizing import Watching
 from .rules import RULES, Call
 from .rules.call import argument_names
+from .rules.joining import filled, part_of
 
 LABEL = "_secateurs_label"
 ORIGIN = "_secateurs_origin"
@@ -237,7 +238,7 @@ class Reader(TorchDispatchMode):
             return
         target = targets[0]
         self._apply(func, args, kwargs, inputs, target)
-        self._distrust(target, old[id(target)], label_of(target))
+        self._distrust(self._call(func, args, kwargs, target), target, old[id(target)])
 
     def _targets(self, func: Any, args: Any, kwargs: Any) -> list[Tensor]:
         found = []
@@ -247,7 +248,8 @@ class Reader(TorchDispatchMode):
                 found += [v for v in _pytree.tree_leaves(value) if isinstance(v, Tensor)]
         return found
 
-    def _distrust(self, target: Tensor, old: Label, new: Label) -> None:
+    def _distrust(self, call_: Call, target: Tensor, old: Label) -> None:
+        new = label_of(target)
         try:
             key = target.untyped_storage()._cdata
         except Exception:
@@ -268,6 +270,9 @@ class Reader(TorchDispatchMode):
         )
         for other in others:
             label = label_of(other)
+            if not same and (dim := part_of(target, other)) is not None:
+                setattr(other, LABEL, filled(call_, label, new, dim))
+                continue
             if not same and label.shape != new.shape:
                 for block in (*new.blocks, *old.blocks, *label.blocks):
                     self.ledger.freeze(block.ids, reason)
@@ -307,11 +312,12 @@ class Reader(TorchDispatchMode):
                 handle.remove()
 
 
-def fake(mode: FakeTensorMode, tensor: Tensor) -> Tensor:
-    """A fake of the same shape, strides, type and device."""
+def fake(mode: FakeTensorMode, tensor: Tensor, device: torch.device | None = None) -> Tensor:
+    """A fake of the same shape, strides, type and device, unless another is given."""
     try:
-        with mode:
-            return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+        # Not by an operator under the mode, which takes five times as long.
+        meta = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+        return FakeTensor(mode, meta, device or tensor.device)
     except Exception:
         return mode.from_tensor(tensor.detach())
 
@@ -384,15 +390,15 @@ def _read(
 
 def _run(model: nn.Module, inputs: Any, mode: FakeTensorMode | None, ledger: Ledger, training: bool) -> Ledger:
     ledger.faked, ledger.inputs, ledger.training = mode is not None, inputs, training
-    if mode is None:
+    if mode is not None:
+        with uncollected():
+            follow(copy_with(model, lambda _, t: fake(mode, t)), fake_inputs(mode, inputs), mode, ledger)
+    else:
         # In training, code may write to its parameters, too: averaged codebooks do.
         shared = () if training else nn.Parameter
         shadow = copy_with(model, lambda _, t: t.detach() if isinstance(t, shared) else t.detach().clone())
         inputs = _pytree.tree_map(lambda v: v.detach().clone() if isinstance(v, Tensor) else v, inputs)
-    else:
-        shadow = copy_with(model, lambda _, t: fake(mode, t))
-        inputs = fake_inputs(mode, inputs)
-    follow(shadow, inputs, mode, ledger)
+        follow(shadow, inputs, mode, ledger)
     return ledger
 
 

@@ -4,15 +4,15 @@ Rules cannot see whether a size in a reshape or a slice was read from a shape, f
 into the code, nor which axis of a reshape gives way. So a few atoms of each family are removed and the
 forward is traced again, without arithmetic, with the surviving nodes in place: every operator must put out
 exactly the nodes that survive of what it put out before, in the same order. That also catches what no shape
-betrays: a channel shuffle that keeps the wrong indices. Families that fail are found by bisection; for a
-joint axis the other way to cut it is tried, and otherwise the family is fixed with that reason.
+betrays: a channel shuffle that keeps the wrong indices. Families that fail are found by bisection (:mod:`.search`); for
+a joint axis the other way to cut it is tried, and otherwise the family is fixed with that reason.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,14 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from .copying import copy_with
+from .copying import copy_with, uncollected
 from .labels import Array, Block, Label, make_data
 from .ledger import Ledger
 from .surgery import Surgery, plan, refit
 from .tracing import Fakes, fake, fake_inputs, follow
-from .types import Family, Structure
+from .types import Structure
 
-FIXED_BY_CODE = "the model's code fixes this size: it does not do the same with one group fewer"
+FIXED_BY_CODE = "the model's code fixes this size: it does not do the same with fewer groups"
 
 
 class Survivors(Ledger):
@@ -84,6 +84,8 @@ class Survivors(Ledger):
 COPRIME = (1, 5, 7, 11, 13, 17, 19, 23)
 # Cuts after the first, which tell families apart that had to lose the same number in it.
 ROUNDS = 2
+# What is left of a family in the last of them; a few more of others.
+FEWEST = 3
 
 
 @dataclass
@@ -108,24 +110,32 @@ class Trial:
         fails; the numbers have no small divisor, so that code which needs a multiple fails. An axis of one
         index has no label to compare, so families that come down to one are only tried for shapes.
         """
-        wide = [f for f in families if not self._narrow(f)]
-        if wide and (place := self._cut(self._numbers(wide)[0], strict=True)) is not None:
+        place = self.fails_in(0, families)
+        if place is not None or self._narrow.isdisjoint(families):
             return place
-        return None if len(wide) == len(families) else self._cut(dict.fromkeys(families, 1), strict=False)
+        return self._cut(dict.fromkeys(families, 1), strict=False)
+
+    def fails_in(self, number: int, families: list[int]) -> str | None:
+        """As ``fails``, in one of the cuts, in which some families lose more than others."""
+        cut = self._cuts[number]
+        fewer = {family: cut[family] for family in families if family in cut}
+        return self._cut(fewer, strict=True) if fewer else None
 
     def fails_ever(self, families: list[int]) -> str | None:
-        """As ``fails``, also when some families lose more than others."""
-        wide = [f for f in families if not self._narrow(f)]
-        places = (self._cut(fewer, strict=True) for fewer in self._numbers(wide)[1:])
+        """As ``fails``, in all cuts."""
         first = self.fails(families)
+        places = (self.fails_in(number, families) for number in range(1, 1 + ROUNDS))
         return first if first is not None else next((place for place in places if place is not None), None)
 
-    def _numbers(self, families: list[int]) -> list[dict[int, int]]:
+    @cached_property
+    def _cuts(self) -> list[dict[int, int]]:
         """How many atoms each family loses in each cut: no two that lose as many in all of them within a period.
 
-        In the first cut all lose some; the period is 4 for the smallest families and grows with their size.
+        In the first cut all lose some; in the last, few are left of all but the smallest, because code may ask for
+        more of one thing than of another. The period is 4 for the smallest families and grows with their size.
         """
         cuts: list[dict[int, int]] = [{} for _ in range(1 + ROUNDS)]
+        families = [family for family in range(len(self.structure.families)) if family not in self._narrow]
         for position, family in enumerate(families):
             size = len(self.structure.families[family].atoms)
             choices = [c for c in COPRIME if c <= max(1, size - 2)]
@@ -133,11 +143,18 @@ class Trial:
             cuts[0][family] = choices[digit]
             for cut in cuts[1:]:
                 rest, digit = divmod(rest, len(choices) + 1)
-                if digit:
+                if cut is cuts[-1] and size - FEWEST > len(choices):
+                    cut[family] = size - FEWEST - digit
+                elif digit:
                     cut[family] = choices[digit - 1]
-        return [cut for cut in cuts if cut]
+        return cuts
 
-    def _narrow(self, family: int) -> bool:
+    @cached_property
+    def _narrow(self) -> frozenset[int]:
+        """Families that come down to one of an axis."""
+        return frozenset(f for f in range(len(self.structure.families)) if self._is_narrow(f))
+
+    def _is_narrow(self, family: int) -> bool:
         atoms = self.structure.families[family].atoms
         if len(atoms) > 2:
             return False
@@ -168,8 +185,9 @@ class Trial:
         survivors = Survivors(run, np.append(keep, True)[self.nodes])
         mode, copy = Fakes(), self.model
         try:
-            copy = fake_cut(self.model, plan(self.model, self.structure, keep), mode)
-            follow(copy, fake_inputs(mode, run.inputs), mode, survivors)
+            with uncollected():
+                copy = fake_cut(self.model, plan(self.model, self.structure, keep), mode)
+                follow(copy, fake_inputs(mode, run.inputs), mode, survivors)
         except Exception as error:
             return _running(error, copy)
         if survivors.outputs != run.outputs:
@@ -195,8 +213,7 @@ def fake_cut(model: nn.Module, surgery: Surgery, mode: FakeTensorMode) -> nn.Mod
         if kept is None:
             return fake(mode, tensor)
         shape = [len(kept[a]) if a in kept else s for a, s in enumerate(tensor.shape)]
-        with mode:
-            return torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
+        return fake(mode, torch.empty(shape, dtype=tensor.dtype, device="meta"), tensor.device)
 
     copy = copy_with(model, part)
     refit(copy, surgery)
@@ -209,67 +226,3 @@ def fake_shapes(model: nn.Module, surgery: Surgery, inputs: Any, ledger: Ledger)
     copy = fake_cut(model, surgery, mode)
     follow(copy, fake_inputs(mode, inputs), mode, ledger)
     return ledger.outputs
-
-
-def failing(trial: Trial, seconds: float) -> list[int]:
-    """Families whose loss of an atom the code does not survive; all untested ones once time is up."""
-    everything = list(range(len(trial.structure.families)))
-    # On fakes that do not run this model nothing can be tried; the oracle decides on real tensors.
-    if not everything or not trial.ledger.faked or trial.fails_ever(everything) is None:
-        return []
-    search = _Search(trial, time.monotonic() + seconds)
-    kinds: dict[Any, list[int]] = {}
-    for index in everything:
-        kinds.setdefault(_kind(trial.model, trial.structure.families[index]), []).append(index)
-    bad = search.without(trial.fails, list(kinds.values()))
-    good = [index for index in everything if index not in bad]
-    return bad + search.without(trial.fails_ever, [[index] for index in good])
-
-
-def _kind(model: nn.Module, family: Family) -> Any:
-    """Families of one kind lie alike in modules that differ by number only: the same code is run on them."""
-    kind: list[Any] = [family.kind]
-    for member in family.members:
-        path = member.rpartition(".")[0]
-        modules = path, path.rpartition(".")[0]
-        name = "".join(letter for letter in member if not letter.isdigit())
-        kind.append((name, *(type(model.get_submodule(module)) for module in modules)))
-    return tuple(kind)
-
-
-@dataclass
-class _Search:
-    """The search for families without which the rest runs: first among those near the place of a failure."""
-
-    trial: Trial
-    deadline: float
-    good: list[int] = field(default_factory=list)
-
-    def without(self, fails: Callable[[list[int]], str | None], kinds: list[list[int]]) -> list[int]:
-        self.good = []
-        return self._bad(fails, kinds)
-
-    def _bad(self, fails: Callable[[list[int]], str | None], kinds: list[list[int]]) -> list[int]:
-        families = [family for kind in kinds for family in kind]
-        if not families or time.monotonic() > self.deadline:
-            return families
-        place = fails(self.good + families)
-        if place is None:
-            self.good += families
-            return []
-        if len(families) == 1:
-            return families
-        # Where two families of a kind fail alone, so do the others: the code is the same, and there may be many.
-        if len(kinds) == 1 and all(fails([*self.good, family]) is not None for family in (families[0], families[-1])):
-            return families
-        parts = kinds if len(kinds) > 1 else [[family] for family in families]
-        near = [part for part in parts if any(self._near(family, place) for family in part)]
-        far = [part for part in parts if part not in near]
-        if not near or not far:
-            half = len(parts) // 2
-            far, near = parts[:half], parts[half:]
-        return self._bad(fails, far) + self._bad(fails, near)
-
-    def _near(self, family: int, place: str) -> bool:
-        members = self.trial.structure.families[family].members
-        return any(member.startswith((place + ".", place + "[")) for member in members)

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from secateurs.artifact import load, read_manifest, save
+from secateurs.artifact.rebuild import rebuild
+from secateurs.artifact.tensors import entry_of
 from secateurs.errors import ArtifactError
 from secateurs.zoo import build_model
 
@@ -317,6 +319,16 @@ def test_a_zoo_name_that_no_longer_exists(zoo: Path, tmp_path: Path) -> None:
     sealed(folder, lambda m: m["factory"].update(spec="zoo:conv-smal"))
     with pytest.raises(ArtifactError, match="did you mean 'zoo:conv-small'"):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ['a")(__import__("os").abort())#', "a\\", "a'b", "a\nb", "a{b}", "a..b", "a.__class__", ""]
+)
+def test_a_tensor_whose_name_would_end_a_string_is_refused(name: str) -> None:
+    program = {"inputs": [], "nodes": [{"tensor": name}], "output": {"node": 0}}
+    entry = entry_of(torch.ones(2), "buffer", True)
+    with pytest.raises(ArtifactError, match="not a usable name"):
+        rebuild(program, {name: torch.ones(2)}, {name: entry}, {}, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(

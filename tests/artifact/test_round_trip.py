@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -179,6 +181,35 @@ def test_a_program_can_be_compiled_exported_and_saved_again(tmp_path: Path) -> N
     assert same(outputs(torch.compile(back, backend="eager"), x), outputs(model, x))
 
 
+@pytest.mark.parametrize("name", ["code", "graph", "meta", "recompile", "block1-0", "user->item", "a b", "x:0/y"])
+def test_a_program_keeps_the_names_that_a_network_gave(name: str, tmp_path: Path) -> None:
+    model = disturb(nn.Sequential(nn.ModuleDict({name: nn.Linear(3, 4)})))
+    model[0].forward = lambda x: model[0][name](x).relu()
+    model.add_module(name, nn.Linear(4, 2))
+    x = torch.randn(2, 3)
+    save(model, tmp_path / "a", factory=None, example_inputs=x)
+    back = load(tmp_path / "a")
+    assert set(back.state_dict()) == set(model.state_dict())
+    assert back.get_submodule(name).weight.shape == (2, 4)
+    assert same(outputs(back, x), outputs(model, x))
+    assert same(outputs(torch.compile(back, backend="eager"), x), outputs(model, x))
+
+
+def test_a_program_is_copied_and_pickled_with_its_refusals(tmp_path: Path) -> None:
+    model = disturb(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4)))
+    x = torch.randn(2, 3)
+    save(model, tmp_path / "a", factory=None, example_inputs=x)
+    back = load(tmp_path / "a")
+    for other in (copy.deepcopy(back), pickle.loads(pickle.dumps(back))):
+        with torch.no_grad():
+            next(other.parameters()).add_(1)
+        assert not same(outputs(other, x), outputs(back, x))
+        other.load_state_dict(back.state_dict())
+        assert same(outputs(other, x), outputs(model, x))
+        with pytest.raises(ValueError, match="has shape"):
+            other(torch.randn(2, 5))
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("route", ["factory", "program"])
 def test_dtypes(dtype: torch.dtype, route: str, factory_file: Path, tmp_path: Path) -> None:
@@ -196,6 +227,20 @@ def test_dtypes(dtype: torch.dtype, route: str, factory_file: Path, tmp_path: Pa
     assert {p.dtype for p in back.parameters()} == {dtype}
     assert back.features[1].num_batches_tracked.dtype == torch.int64 if route == "factory" else True
     assert same(outputs(back, x), outputs(model, x))
+
+
+def test_a_cut_network_saved_without_its_surgery_is_told_of_it(factory_file: Path, tmp_path: Path) -> None:
+    spec, x = f"{factory_file}:build", torch.randn(2, 1, 6, 6)
+    model = build_model(spec, classes=4, input_shape=(1, 6, 6)).eval()
+    structure = trace(model, x)
+    keep = torch.ones(structure.atoms, dtype=torch.bool)
+    keep[structure.families[0].atoms[0]] = False
+    shrunk = shrink(model, structure, keep)
+    given = {"factory": spec, "factory_kwargs": {"classes": 4, "input_shape": (1, 6, 6)}, "example_inputs": x}
+    with pytest.raises(ArtifactError, match=r"builds the dense network; if this one was cut.*surgery=optimizer.harv"):
+        save(shrunk.model, tmp_path / "a", **given)
+    assert not (tmp_path / "a").exists()
+    save(shrunk.model, tmp_path / "a", **given, surgery=shrunk.surgery)
 
 
 @pytest.mark.parametrize("name", ["tied", "untied", None])

@@ -15,7 +15,7 @@ from torch import nn
 
 import secateurs
 from benchmarks.architectures import __main__ as command
-from benchmarks.architectures import depth, ours, plain, processes, rivals, table
+from benchmarks.architectures import depth, ours, plain, processes, rivals, table, uses
 from benchmarks.architectures.addresses import Addressed, restored
 from benchmarks.architectures.judge import Judged, compare, randomise, trains
 from benchmarks.architectures.models import TRACED_BATCH, Case, listed
@@ -48,6 +48,30 @@ def test_frozen_weights_are_shown_with_their_reasons() -> None:
 def test_a_library_s_model_is_exact(library: str, name: str) -> None:
     pytest.importorskip(library, reason=f"{library} is not installed", exc_type=ImportError)
     assert measured(CASES[name])["status"].startswith("exact")
+
+
+def test_a_cut_network_can_be_used_as_the_dense_one_can() -> None:
+    model, _, cut = halves("channel_shuffle")
+    example = CASES["channel_shuffle"].inputs(TRACED_BATCH, None)
+    assert uses.used(model, cut, example) == dict.fromkeys(uses.USES, "yes")
+
+    class Counting(nn.Module):
+        """Python state that a trace takes for a constant, and an export refuses to forget."""
+
+        def __init__(self, steps: int) -> None:
+            super().__init__()
+            self.steps = steps
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.steps += 1
+            return x * self.steps
+
+    once = uses.failing(uses.USES["jit.trace"], Counting(1), example)
+    assert once.startswith("its answer differs")
+    assert uses.used(Counting(1), Counting(1), example)["jit.trace"] == "neither"
+    assert uses.used(nn.Identity(), Counting(1), example)["jit.trace"].startswith("its answer differs")
+    row = {"uses": {"a": "yes", "b": "neither", "c": "it fails"}}
+    assert table.uses(row) == "1/2" and "c: it fails" in table.notes({"status": "exact", **row})
 
 
 # -- the oracle ----------------------------------------------------------------------------------------------

@@ -489,6 +489,38 @@ def test_participation_zero_is_removal() -> None:
         torch.testing.assert_close(model.eval()(x), gated(x), rtol=0, atol=0)  # the live one was not touched
 
 
+def test_a_harvest_before_the_market_has_reached_its_budget_is_refused() -> None:
+    model, (x, y) = mlp(), batch((6,))
+    optimizer = Equilibrium(find(model, x), Budget(groups=0.4), market=MarketSettings(warmup=2, horizon=4)).wrap(
+        torch.optim.SGD(model.parameters(), 0.1)
+    )
+    for step in range(6):
+        said = rf"after 6 optimizer steps.*this is step {step}: its path is at .*, and the budget is 40%"
+        with pytest.raises(RunError, match=said):
+            optimizer.harvest()
+        optimizer.zero_grad()
+        cross_entropy(model, x, y).backward()
+        optimizer.step()
+    assert optimizer.harvest() is not model
+    assert optimizer.certificate.slack is not None
+
+
+def test_weights_that_are_not_finite_are_not_harvested() -> None:
+    model, (x, y) = mlp(), batch((6,))
+    optimizer = Equilibrium(find(model, x), utility=Utility()).wrap(torch.optim.SGD(model.parameters(), 0.1))
+    optimizer.zero_grad()
+    (cross_entropy(model, x, y) * float("nan")).backward()
+    optimizer.step()
+    with pytest.raises(RunError, match=r"'?0\.weight'? of the network are not finite after 1 steps"):
+        optimizer.harvest()
+
+
+def test_the_optimizer_of_another_model_is_refused() -> None:
+    model, (x, _) = mlp(), batch((6,))
+    with pytest.raises(RunError, match=r"this Adam holds none of the players' parameters, such as '0\.weight'"):
+        Equilibrium(find(model, x), utility=Utility()).wrap(torch.optim.Adam(mlp().parameters()))
+
+
 def test_harvest_in_place_hands_over_a_plain_optimizer() -> None:
     model, (x, y) = mlp(widths=WIDE), batch((6,))
     optimizer = market(model, x)

@@ -372,6 +372,47 @@ def grouped_query() -> tuple[nn.Module, Any]:
 
 
 @network
+def fused_grouped_query() -> tuple[nn.Module, Any]:
+    """Slices of which the first, alone, might be half of two equal pieces."""
+
+    def forward(m: Any, x: Tensor) -> Tensor:
+        b, n, _ = x.shape
+        fused, queries, keys = m.qkv(x), m.settings[0] * 4, m.settings[1] * 4
+        q, k, v = fused[..., :queries], fused[..., queries : queries + keys], fused[..., queries + keys :]
+        q, k, v = (t.view(b, n, -1, 4).transpose(1, 2) for t in (q, k, v))
+        k, v = (t[:, :, None].expand(b, t.shape[1], 2, n, 4).reshape(b, -1, n, 4) for t in (k, v))
+        return m.o(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, -1))
+
+    model = Function(forward, qkv=nn.Linear(6, 48), o=nn.Linear(24, 6))
+    model.settings = (6, 3)
+    return model, torch.randn(2, 5, 6)
+
+
+@network
+def written_by_parts() -> tuple[nn.Module, Any]:
+    """What two layers put out is written beside each other: their channels are one axis, positions another."""
+
+    def forward(m: Any, x: Tensor) -> Tensor:
+        left, right = m.left(x), m.right(x)
+        both = left.new_empty(*left.shape[:2], 9)
+        both[..., :5] = left[..., :5]
+        both[..., 5:].copy_(right[..., 2:])
+        return m.out(both.relu())
+
+    modules = {"left": nn.Conv1d(3, 6, 1), "right": nn.Conv1d(3, 6, 1), "out": nn.Conv1d(6, 2, 1)}
+    return Function(forward, **modules), torch.randn(2, 3, 6)
+
+
+@network
+def one_head() -> tuple[nn.Module, Any]:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        return m.o(F.scaled_dot_product_attention(*(f(x)[:, None] for f in (m.q, m.k, m.v)))[:, 0])
+
+    modules = {"q": nn.Linear(5, 4), "k": nn.Linear(5, 4), "v": nn.Linear(5, 4), "o": nn.Linear(4, 5)}
+    return Function(forward, **modules), torch.randn(2, 3, 5)
+
+
+@network
 def tied() -> tuple[nn.Module, Any]:
     def forward(m: Any, x: Tensor) -> Tensor:
         h = m.up(m.embed(x)).relu()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from typing import Any
 
 import numpy as np
@@ -165,3 +166,20 @@ def test_example_inputs_of_another_length_hold_too() -> None:
     structure = trace(encoder, tokens)
     keep = random_keep(structure, 3, 0.5)
     shrink(encoder, structure, keep, (F.pad(tokens[0], (0, 0, 0, 4)),))
+
+
+def test_a_trace_leaves_pythons_collector_as_it_was() -> None:
+    class Raising(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("out of order")
+
+    assert gc.isenabled()
+    with pytest.raises(StructureError, match="out of order"):
+        trace(Raising(3, 2), torch.ones(1, 3))
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        trace(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)), torch.ones(1, 3))
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

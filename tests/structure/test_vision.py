@@ -25,6 +25,7 @@ from .networks import Function, randomise
 from .test_exactness import outputs, random_keep
 
 HEADS, WIDTH = 3, 12
+STATE = 16
 
 
 def prepared(model: nn.Module) -> nn.Module:
@@ -449,8 +450,32 @@ def test_inputs_of_a_standardised_convolution_stay() -> None:
 
     layers = (Standardised(3, 6, 3), nn.ReLU(), Standardised(6, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(20, 2))
     structure = agrees(prepared(nn.Sequential(*layers)), (normal(2, 3, 6, 6),), expected={"2": ("channel", 5)})
-    assert any(f.where == "0.weight[out]" and "statistics" in f.reason for f in structure.frozen)
+    assert any(f.where == "0.weight[out]" and "standardises weights" in f.reason for f in structure.frozen)
     assert not any("kernel" in f.where for f in structure.frozen)
+
+
+def test_a_width_of_which_the_code_takes_a_written_part_leaves_room_for_it() -> None:
+    """As in RAFT: the state's width is written down, the context has the rest, and there must be some."""
+
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.update = nn.Conv2d(3, STATE + 12, 3), nn.Conv2d(STATE + 12, STATE, 1)
+            self.out = nn.Conv2d(STATE, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.encoder(x)
+            rest = x.shape[1] - STATE
+            if rest <= 0:
+                raise ValueError("no channels are left for the context")
+            state, context = torch.split(x, [STATE, rest], 1)
+            state = torch.tanh(state)
+            return self.out(state + self.update(torch.cat([state, context.relu()], 1)))
+
+    structure = agrees(prepared(Recurrent()), (normal(2, 3, 6, 6),), expected={"encoder": ("channel", 12)})
+    assert any(
+        f.where == "encoder.weight[out]" and f.size == STATE and "code fixes" in f.reason for f in structure.frozen
+    )
 
 
 def test_a_global_response_norm_keeps_its_channels() -> None:

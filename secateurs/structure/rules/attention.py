@@ -98,4 +98,8 @@ def _count(call: Call, query: Label, key: Label, value: Label, outer: Label) -> 
     axes: list[Array] = [b.ids for b in outer.blocks]
     covered = {d for b in outer.blocks for d in b.dims}
     each = math.prod(s for d, s in enumerate(lead) if d not in covered)
-    call.product(each * length * key.shape[-2] * (width + value.shape[-1]), axes)
+    call.product(each * length * key.shape[-2] * width, axes)
+    # Where there is a single head, the values' width is an axis like any other.
+    inner = next((b for b in value.blocks if b.dims == (len(value.shape) - 1,)), None)
+    own = [inner.ids] if inner is not None else []
+    call.product(each * length * key.shape[-2] * (1 if own else value.shape[-1]), [*axes, *own])

@@ -70,6 +70,11 @@ class Call:
     def where(self) -> str:
         return f"'{self.path}'" if self.path else "the model"
 
+    @property
+    def of_weights(self) -> bool:
+        """Whether this is computed from the model's own tensors alone, as standardised weights are."""
+        return self.ledger.now in self.ledger.stored
+
     def shape(self, index: int | None = None) -> tuple[int, ...]:
         out = self.out if index is None else self.out[index]
         return tuple(out.shape)

@@ -1,10 +1,11 @@
-"""Concatenation, stacking and padding: positions keep their own nodes."""
+"""Concatenation, stacking, padding, and tensors filled part by part: positions keep their own nodes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from torch import Tensor
 
 from ..labels import Array, Block, Label, make_data, pad_columns
 from ..ledger import Partial, Size
@@ -71,6 +72,32 @@ def _beside(call: Call, labels: Sequence[Label], dim: int, shape: tuple[int, ...
     other = call.align(flat, outer, "all")
     free = frozenset(other.free | ({dim} if all(dim in x.free for x in labels) else set()))
     return Label(shape, blocks + other.blocks, free, other.zero)
+
+
+def part_of(part: Tensor, whole: Tensor) -> int | None:
+    """The dimension along which a tensor is a contiguous part of another, None if it is no such part."""
+    if part.dim() != whole.dim() or part.stride() != whole.stride():
+        return None
+    narrow = [d for d in range(part.dim()) if part.shape[d] != whole.shape[d]]
+    if len(narrow) != 1:
+        return None
+    (dim,) = narrow
+    offset = int(part.storage_offset()) - int(whole.storage_offset())
+    start, beside = divmod(offset, max(1, part.stride(dim)))
+    return dim if not beside and 0 <= start <= whole.shape[dim] - part.shape[dim] else None
+
+
+def filled(call: Call, whole: Label, part: Label, dim: int) -> Label:
+    """A tensor after a part of it along ``dim`` was written: its other axes are the part's as well."""
+    reason = "written into a part of an axis"
+    rest = [d for d in range(len(whole.shape)) if d != dim]
+    thin = []
+    for label in (whole, part):
+        kept = call.passing(label, rest, reason)
+        shape = tuple(1 if d == dim else s for d, s in enumerate(label.shape))
+        thin.append(Label(shape, kept.blocks, kept.free, made={d: n for d, n in label.made.items() if d != dim}))
+    out = call.align(thin, thin[0].shape, "never")
+    return Label(whole.shape, out.blocks, out.free - {dim}, made=out.made)
 
 
 @register("stack", "_stack")

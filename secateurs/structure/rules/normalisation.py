@@ -15,6 +15,7 @@ from .call import Call, register
 from .reduction import settle
 
 STATISTICS = "its statistics run over this axis, so cutting it would change them"
+STANDARDISED = "its code standardises weights over this axis, so cutting it would change those that stay"
 
 
 def channelwise(label: Label | None, rank: int) -> Label | None:
@@ -22,6 +23,10 @@ def channelwise(label: Label | None, rank: int) -> Label | None:
     if label is None:
         return None
     return label.renumber((1, *label.shape, *([1] * (rank - 2))), {0: 1})
+
+
+def reason_of(call: Call, kind: str) -> str:
+    return STANDARDISED if call.of_weights else f"{kind}: {STATISTICS}"
 
 
 def affine(call: Call, x: Label, scales: Sequence[Label | None], others: Sequence[Label | None]) -> Label:
@@ -39,7 +44,7 @@ def batch_norm(call: Call) -> list[Label | None]:
     x = call.label("input")
     assert x is not None
     rank = len(x.shape)
-    x = call.passing(x, [1], f"batch norm: {STATISTICS}", keep=True)
+    x = call.passing(x, [1], reason_of(call, "batch norm"), keep=True)
     scales = [channelwise(call.label(n), rank) for n in ("weight", "bias")]
     stats = [channelwise(call.label(n), rank) for n in ("running_mean", "running_var")]
     out = affine(call, x, scales, stats)
@@ -55,8 +60,7 @@ def batch_norm(call: Call) -> list[Label | None]:
 def layer_norm(call: Call) -> Label | list[Label | None]:
     x = call.tensors[0]
     dims = range(len(x.shape) - len(call["normalized_shape"]), len(x.shape))
-    kind = "layer norm" if "layer" in call.name else "RMS norm"
-    reason = f"{kind}: {STATISTICS}"
+    reason = reason_of(call, "layer norm" if "layer" in call.name else "RMS norm")
     settled = settle(call, x, dims, reason)
     scales = [call.label(n) for n in ("weight", "bias")]
     for scale in scales:
@@ -71,14 +75,14 @@ def group_norm(call: Call) -> Label | list[Label | None]:
     x = call.tensors[0]
     groups = int(call["group"] or call["num_groups"])
     dims = list(range(2, len(x.shape)))
-    x = settle(call, x, dims, f"group norm: {STATISTICS}")
+    x = settle(call, x, dims, reason_of(call, "group norm"))
     channel = x.at(1)
     scales = [channelwise(call.label(n), len(x.shape)) for n in ("weight", "bias")]
     out = affine(call, x, scales, [])
     ids = channel.ids if channel is not None and channel.dims == (1,) else None
     if ids is None or groups == 1:
         for block in out.blocks:
-            call.freeze(block.ids, f"group norm: {STATISTICS}")
+            call.freeze(block.ids, reason_of(call, "group norm"))
     else:
         rows = ids.reshape(groups, -1)
         call.ledger.tie(rows, [1])
