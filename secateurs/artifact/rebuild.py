@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import re
+import warnings
 from typing import Any
 
 import torch
@@ -80,7 +81,18 @@ def _running(program: Any, tensors: frozenset[str], device: torch.device) -> Any
         # The class is made where it is needed, so copies and pickles make it from the program.
         return _blank, (program, tensors, device), nn.Module.__reduce_ex__(self, 2)[2]
 
-    return type("Program", (nn.Module,), {"forward": names["forward"], "__reduce_ex__": reduce, "__module__": __name__})
+    members = {"forward": names["forward"], "train": _train, "__reduce_ex__": reduce, "__module__": __name__}
+    return type("Program", (nn.Module,), members)
+
+
+def _train(self: nn.Module, mode: bool = True) -> nn.Module:
+    if mode:
+        warnings.warn(
+            "this network is a saved program of evaluation mode: its weights can be trained, but dropout stays off and "
+            "running statistics stay as they are; save it with a factory to get one that trains as usual",
+            stacklevel=2,
+        )
+    return nn.Module.train(self, mode)
 
 
 def _blank(program: Any, tensors: frozenset[str], device: torch.device) -> nn.Module:

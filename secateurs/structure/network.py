@@ -19,7 +19,7 @@ from .coupling import UNUSED
 from .evidence import Evidence
 from .labels import Array
 from .ledger import OUTPUT
-from .tracing import CONSTANT
+from .reader import CONSTANT
 
 if TYPE_CHECKING:
     from .types import Structure

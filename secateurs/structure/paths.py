@@ -25,7 +25,8 @@ from .copying import tensors_in
 from .labels import Array
 from .ledger import Ledger
 from .naming import inside
-from .tracing import CONSTANT, reread
+from .reader import CONSTANT
+from .tracing import reread
 
 UNREACHED = (
     "values decide whether {names} runs, and on the example inputs it does not; give further inputs on which it does, "

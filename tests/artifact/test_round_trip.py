@@ -229,6 +229,15 @@ def test_dtypes(dtype: torch.dtype, route: str, factory_file: Path, tmp_path: Pa
     assert same(outputs(back, x), outputs(model, x))
 
 
+def test_a_program_says_that_it_does_not_train_as_usual(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    model, x = nn.Sequential(nn.Linear(4, 4), nn.Dropout()), torch.randn(2, 4)
+    back = load(save(model, tmp_path / "a", factory=None, example_inputs=x))
+    back.eval()
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match=r"program of evaluation mode.*dropout stays off.*save it with a factory"):
+        assert back.train() is back and back.training
+
+
 def test_a_cut_network_saved_without_its_surgery_is_told_of_it(factory_file: Path, tmp_path: Path) -> None:
     spec, x = f"{factory_file}:build", torch.randn(2, 1, 6, 6)
     model = build_model(spec, classes=4, input_shape=(1, 6, 6)).eval()

@@ -131,7 +131,7 @@ def test_a_refused_harvest_leaves_the_network_as_it_was(monkeypatch: pytest.Monk
     def refuse(*args: object, **kw: object) -> None:
         raise RuntimeError("refused")
 
-    monkeypatch.setattr("secateurs.dynamics.participation.shrink", refuse)
+    monkeypatch.setattr("secateurs.dynamics.membership.shrink", refuse)
     with pytest.raises(RuntimeError, match="refused"):
         optimizer.harvest(inplace=True)
     assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
