@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..records import Measured, Record
+
+WIDE = 160  # columns of a file or a pipe, which have no width of their own
+
+
+def _console(**settings: Any) -> Console:
+    """Standard output; where that is no terminal, wide enough for names to stay whole."""
+    console = Console(**settings)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDE
+    return console
 
 
 def _table(*columns: str, title: str | None = None) -> Table:
@@ -47,7 +58,7 @@ def summary(record: Record, out: Path) -> None:
         table.add_row(label, _number(a), _number(b), _ratio(a, b))
     a, b = dense.latency_ms, pruned.latency_ms
     table.add_row(f"latency, batch {record.batch_latency}", _number(a, " ms"), _number(b, " ms"), _ratio(a, b))
-    console = Console()
+    console = _console()
     console.print(table)
     if record.certificate is not None:
         console.print(escape(record.certificate.sentence), highlight=False)
@@ -63,7 +74,7 @@ def _ratio(a: float | None, b: float | None) -> str:
 
 def inspection(found: Mapping[str, Any]) -> None:
     """Players, ties and frozen axes."""
-    console = Console()
+    console = _console()
     table = _table("layer", "kind", "players", "params each", "MACs each", "cut together", title=found["model"])
     table.columns[-1].justify = "left"
     for row in found["layers"]:
@@ -91,7 +102,7 @@ def inspection(found: Mapping[str, Any]) -> None:
 
 def reasons(answers: Sequence[Mapping[str, Any]]) -> None:
     """Chains of operators, one a line however long: a terminal wraps them, a pipe gets them whole."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = _console(highlight=False, soft_wrap=True)
     for answer in answers:
         console.print(escape(answer["text"]))
 
@@ -120,7 +131,7 @@ def benchmark(found: Mapping[str, Any]) -> None:
     for name in ("dense", "pruned"):
         row = found[name]
         table.add_row(name, f"{row['median_ms']:.4g} ms", f"{row['q25_ms']:.4g} – {row['q75_ms']:.4g} ms")
-    console = Console()
+    console = _console()
     console.print(table)
     ratio, (low, high) = found["speedup"], found["speedup_quartiles"]
     speed = f"{ratio:.2f}× faster" if ratio >= 1 else f"{1 / ratio:.2f}× slower"
@@ -139,14 +150,14 @@ def method_table(rows: Sequence[Mapping[str, Any]]) -> None:
         column.justify = "left"
     for row in rows:
         table.add_row(*(escape(row[k]) for k in ("name", "summary", "source", "cost", "needs")))
-    console = Console()
+    console = _console()
     console.print(table)
     console.print("options of each: secateurs methods --json; set them with --set NAME=VALUE", highlight=False)
 
 
 def reproduction(result: Mapping[str, Any], paths: Sequence[Path]) -> None:
     """The tables of a reproduction, as its page has them."""
-    console = Console()
+    console = _console()
     for section in result["sections"]:
         shown = section["brief"] or range(len(section["columns"]))
         table = _table(*(section["columns"][i] for i in shown), title=section["title"])
