@@ -435,6 +435,39 @@ def test_splits_that_feed_each_other() -> None:
     agrees(prepared(Scales()), (normal(2, 3, 6, 6),), expected={"conv1": ("channel", 4), "convs.1": ("channel", 4)})
 
 
+def test_branches_that_are_dropped_at_random_in_training() -> None:
+    """Stochastic depth is the identity in evaluation; whole examples lose a branch in training."""
+
+    class Drop(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if not self.training:
+                return x
+            kept = torch.rand(len(x), *(1,) * (x.dim() - 1), dtype=x.dtype) < 0.5
+            return x * kept / 0.5
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.inner, self.back = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 12, 1), nn.Conv2d(12, 8, 1)
+            self.norm, self.drop, self.out = nn.BatchNorm2d(8), Drop(), nn.Conv2d(8, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            return self.out(x + self.drop(self.norm(self.back(self.inner(x).relu()))))
+
+    model = prepared(Net())
+    before = torch.get_rng_state()
+    structure = agrees(model, (normal(2, 3, 4, 4),), expected={"stem": ("channel", 8), "inner": ("channel", 12)})
+    torch.set_rng_state(before)
+    trace(model, (torch.ones(2, 3, 4, 4, dtype=torch.float64),))
+    assert torch.equal(torch.get_rng_state(), before)  # what training draws is as if nobody had looked
+    keep = random_keep(structure, 0, 0.5)
+    small, hidden = shrink(model, structure, keep).model.train(), masked(model, structure, keep).train()
+    x = normal(4, 3, 4, 4)
+    drawn = [(torch.manual_seed(1), net(x))[1] for net in (hidden, small)]
+    torch.testing.assert_close(drawn[1], drawn[0], rtol=1e-8, atol=1e-9)
+
+
 def test_inputs_of_a_standardised_convolution_stay() -> None:
     """Its weights' mean and deviation run over them; what only ordinary layers read goes."""
 
