@@ -115,7 +115,8 @@ def _number(
 ) -> tuple[Array, list[Family]]:
     """Atoms numbered family by family in the order in which the model computes them."""
     rank = {n: len(t.shape) for n, t in named_tensors(model)}
-    time, paths = _times(ledger, classes)
+    moments, paths = _times(ledger, classes)
+    time = moments.tolist()  # read number by number below
     ends = np.cumsum([ids.size for _, ids in ledger.producers])
     by_root: dict[int, list[int]] = {}
     for root, axis in zip(touch.root.tolist(), touch.axis.tolist()):
