@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..structure.copying import uncollected
 from .inputs import as_call, batch_size, device_of, evaluating, moved
 
 _SHORTEST = 500e-6  # seconds per measurement
@@ -136,7 +137,8 @@ def interleaved(
     taken: dict[str, list[float]] = {name: [] for name in timers}
     names = list(timers)
     end = time.perf_counter() + seconds
-    with _no_collection():
+    gc.collect()
+    with uncollected():
         for done in range(repeats):
             if done >= 3 and time.perf_counter() > end:
                 break
@@ -227,15 +229,3 @@ def using_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -115,8 +115,8 @@ def tensors_in(value: Any) -> list[Tensor]:
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Without Python's collector, for as long as a run on fakes takes: it would look again and again at thousands of
-    small objects that live until the end. What the run leaves in cycles goes with the next collection."""
+    """Without Python's collector, for as long as a run on fakes or a timing takes: it would look again and again at
+    thousands of small objects that live until the end. What is left in cycles goes with the next collection."""
     enabled = gc.isenabled()
     gc.disable()
     try:
