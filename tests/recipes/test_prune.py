@@ -193,10 +193,11 @@ def test_latency_in_milliseconds_on_this_device(tmp_path: Path) -> None:
         "from torch import nn\ndef build():\n    return nn.Sequential("
         "nn.Flatten(), nn.Linear(64, 2048), nn.ReLU(), nn.Linear(2048, 256), nn.ReLU(), nn.Linear(256, 10))\n"
     )
-    from secateurs.measure import latency
+    from secateurs.measure import quiet_ms
     from secateurs.zoo import build_model
 
-    dense = latency(build_model(f"{path}:build"), (torch.zeros(1, 8, 8),), threads=1).median_ms
+    # The least of several: others on the machine only slow.
+    dense = min(quiet_ms(build_model(f"{path}:build"), (torch.zeros(1, 8, 8),)) for _ in range(5))
     record = prune(
         config(model=f"{path}:build", method="magnitude", budget={"latency": 0.5 * dense}, reference="none"),
         tmp_path / "run",
