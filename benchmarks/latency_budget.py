@@ -4,7 +4,8 @@
 
 For each network the table is made (operators timed at several widths), then networks with random widths are timed
 against its prediction, and the network is cut by filter norm to shares of its dense latency. All on one example, one
-thread. What counts is the last column: a new measurement of the network that was cut to the budget, over the budget.
+thread. What counts is the last column: a new measurement of the network that was cut to the budget, over the budget;
+it is taken beside the dense network, in turns, so that others on the machine slow both.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from secateurs.criteria import SCORES, Signals
 from secateurs.errors import BudgetError
 from secateurs.measure import latency_table, quiet_ms, timings_of
 from secateurs.partition import Players, players
-from secateurs.recipes.latency import tighten
+from secateurs.recipes.latency import Clock, tighten
 from secateurs.selection import fit_budget
 from secateurs.structure import shrink
 from secateurs.zoo import build_model
@@ -72,20 +73,20 @@ def measure(name: str, shares: list[float], threads: int) -> None:
     )
     scores = SCORES["magnitude"]()(found, Signals())
     for share in shares:
-        report(found, scores, share * table.whole_ms[0], one, share)
+        report(found, scores, Clock(share * table.whole_ms[0], one, model, table.whole_ms[0]), share)
 
 
-def report(found: Players, scores: torch.Tensor, limit: float, one: torch.Tensor, share: float) -> None:
-    targets = {"latency": limit}
+def report(found: Players, scores: torch.Tensor, clock: Clock, share: float) -> None:
+    limit, targets = clock.limit_ms, {"latency": clock.limit_ms}
     build: Callable[[], nn.Module] = lambda: cut(found, fit_budget(found, scores, targets))  # noqa: E731
     try:
         found.require_reachable(targets)
-        tighten(targets, build, limit, one)
+        tighten(targets, build, clock)
     except BudgetError as error:
         print(f"  {share:.2f} of dense: {error}")
         return
     keep = fit_budget(found, scores, targets)
-    taken = quiet_ms(cut(found, keep), one)
+    taken = clock(cut(found, keep))
     macs = found.amount("macs", keep) / found.amount("macs")
     print(
         f"  {share:.2f} of dense: {limit:.3f} ms asked, {taken:.3f} ms taken, {macs:.2f} of the MACs"

@@ -8,6 +8,7 @@ small = optimizer.harvest()           # certificate + smaller nn.Module
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import partial
 
@@ -18,12 +19,12 @@ from torch.optim import Optimizer
 from ..dynamics import Dynamics, FixedPrices, Market, MarketSettings, Participating, Utility, participants
 from ..dynamics.participation import Gauge, Updates
 from ..errors import BudgetError
-from ..partition import MEASURED, Players, scale_free_layers
+from ..partition import Players, scale_free_layers
 from ..selection import fit_budget
 from ..shapes import Mask, Participation
 from ..spec import Budget
 from ..structure import shrink
-from .latency import one_example, price, tighten
+from .latency import Clock, one_example, price, tighten
 
 
 class Equilibrium:
@@ -44,6 +45,7 @@ class Equilibrium:
         gauge: 'norm' (default) projects every player's norm to at most its initial value after each step, 'none'
             leaves it. At fixed prices the default is 'none', as printed.
         updates: 'simultaneous' or 'alternating'.
+        measured: False leaves timing to whoever cuts, where the players know what milliseconds cost already.
     Raises:
         BudgetError: the budget cannot be reached, or both a budget and a utility are given.
     """
@@ -58,6 +60,7 @@ class Equilibrium:
         rate: float = 1e-3,
         gauge: Gauge | None = None,
         updates: Updates = "simultaneous",
+        measured: bool = True,
     ) -> None:
         if budget is not None and utility is not None:
             raise BudgetError("give a budget (the market sets the price) or a utility (fixed prices), not both")
@@ -66,13 +69,12 @@ class Equilibrium:
         self.dynamics: Dynamics
         self.select: Callable[..., Mask] = participants
         if budget is not None:
-            if budget.latency is not None and MEASURED not in players.structure.terms:
-                price(players, budget.latency, one_example(players.example_inputs))
+            clock = _clock(players, budget.latency) if budget.latency is not None and measured else None
             self.dynamics = Market(budget, market or MarketSettings())
             self.gauge: Gauge = gauge or "norm"
             self.select = partial(within_budget, self.dynamics)
-            if budget.latency is not None:
-                self.select = partial(_within_milliseconds, self.dynamics, budget.latency)
+            if clock is not None:
+                self.select = partial(_within_milliseconds, self.dynamics, clock)
         else:
             self.dynamics = FixedPrices(utility or Utility(gamma=0.05, beta=0.05), rate)
             self.gauge = gauge or "none"
@@ -103,14 +105,21 @@ def within_budget(market: Market, players: Players, state: dict, s: Participatio
     return fit_budget(players, priority, market.targets)
 
 
-def _within_milliseconds(market: Market, limit_ms: float, players: Players, state: dict, s: Participation) -> Mask:
+def _clock(players: Players, limit_ms: float) -> Clock:
+    """Time the network's operators, and keep a copy of it to time cuts beside."""
+    one = one_example(players.example_inputs)
+    taken = price(players, limit_ms, one)
+    return Clock(limit_ms, one, copy.deepcopy(players.model), taken["whole_ms"][0])
+
+
+def _within_milliseconds(market: Market, clock: Clock, players: Players, state: dict, s: Participation) -> Mask:
     """The exact cut whose network was timed and takes as long as was asked for."""
 
     def build() -> nn.Module:
         mask = players.atom_mask(within_budget(market, players, state, s))
         return shrink(players.model, players.structure, mask, check=False).model
 
-    tighten(market.targets, build, limit_ms, one_example(players.example_inputs))
+    tighten(market.targets, build, clock)
     return within_budget(market, players, state, s)
 
 

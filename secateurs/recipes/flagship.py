@@ -15,7 +15,7 @@ from ..dynamics.certificate import sentence
 from ..partition import Players
 from ..spec import Budget
 from ..training import Trainer, decided
-from .equilibrium import Equilibrium, within_budget
+from .equilibrium import Equilibrium
 from .latency import tighten
 from .options import TrainOptions
 from .pruning import Cut, Pruning
@@ -67,8 +67,8 @@ class EquilibriumRun(Pruning):
             horizon=max(1, round((self.cut_step - self.warmup_step) * (1 - options.settle))),
             **{k: getattr(options, k) for k in ("travel", "rent", "knee", "damping", "power", "proportion")},
         )
-        self.equilibrium = Equilibrium(players, budget, market=settings)
-        self.equilibrium.select = partial(within_budget, self.market)  # what is timed is timed once, by `decide`
+        # What is timed is timed once, and by one process: in `decide`.
+        self.equilibrium = Equilibrium(players, budget, market=settings, measured=False)
         self.game: Participating | None = None
 
     @property
@@ -116,9 +116,9 @@ class EquilibriumRun(Pruning):
         benefit, paid = self.market.utility_of(game.players, game.state_of, game.s)
         s = game.s.clone()
         if self.latency is not None:
-            targets, limit = self.market.targets, self.latency
+            targets, clock = self.market.targets, self.latency
             build = partial(game.harvest, early=True)
-            targets.update(decided(lambda: tighten(targets, build, *limit), trainer.accelerator))
+            targets.update(decided(lambda: tighten(targets, build, clock), trainer.accelerator))
         # A gradient scaler skips steps, so the game's own count may lag behind the trainer's.
         game.harvest(inplace=True, early=True)
         kept = torch.zeros(self.count, dtype=torch.bool)

@@ -45,9 +45,9 @@ class OneShotRun(Pruning):
         players = self.players
         scores = self.scores(trainer)
         if self.latency is not None:
-            limit = self.latency
+            clock = self.latency
             build = lambda: self._shrunk(self.select(scores), inplace=False).model  # noqa: E731
-            self.targets.update(decided(lambda: tighten(self.targets, build, *limit), trainer.accelerator))
+            self.targets.update(decided(lambda: tighten(self.targets, build, clock), trainer.accelerator))
         keep = self.select(scores)
         surgery = None
         if players.granularity == "weight":

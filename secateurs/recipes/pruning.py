@@ -23,6 +23,7 @@ from ..spec import Budget
 from ..storage import save_tree
 from ..structure import Surgery, replay
 from ..training import Callback, Trainer
+from .latency import Clock
 from .options import TrainOptions
 
 SAMPLE = 20_000  # players listed in a record at most
@@ -77,7 +78,7 @@ class Pruning(Callback):
         self._loss: float | None = None
         self.targets = budget.targets({name: players.amount(name) for name in budget.given})
         players.require_reachable(self.targets, budget.given)
-        self.latency: tuple[float, Any] | None = None  # milliseconds, and the inputs to time
+        self.latency: Clock | None = None
 
     # -- what a method supplies ---------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from ..training import Loss, Trainer, cross_entropy, decided, fitting, make_acce
 from ..zoo import Data, build_model, check_fit, load_data
 from .finish import finish
 from .folder import give_back, open_folder
-from .latency import Measured, file_of, price
+from .latency import Clock, Measured, file_of, price
 from .options import TrainOptions, read_options
 from .pruning import Pruning
 from .registry import find_method
@@ -121,7 +121,7 @@ def _carry_out(stage: Stage, model: nn.Module, run: Pruning, measured: Measured 
         write_json(file_of(out), measured)
     seconds = reference(stage)
     run.folder = out
-    trainer = pruned(stage, model, run)
+    trainer = pruned(stage, model, run, measured)
     if not trainer.is_main:
         return Record(method=config.method, model=config.model, data=config.data, budget=config.budget.given)
     record = finish(stage, trainer, run, reference_seconds=seconds)
@@ -197,7 +197,7 @@ def _save_dense(path: Path, model: nn.Module, seconds: float) -> None:
     save_tree(path, {"surgery": None, "weights": model.state_dict(), "seconds": taken})
 
 
-def pruned(stage: Stage, model: nn.Module, run: Pruning) -> Trainer:
+def pruned(stage: Stage, model: nn.Module, run: Pruning, measured: Measured | None) -> Trainer:
     """The pruning run itself."""
     trainer = stage.trainer(
         model, stage.out, stage.config.method, optimizer=run.optimizer, callbacks=[run], loss=smoothed(stage.options)
@@ -205,8 +205,9 @@ def pruned(stage: Stage, model: nn.Module, run: Pruning) -> Trainer:
     trainer.lr = run.rate
     if stage.options.distill > 0 and stage.config.reference != "none":
         run.teacher = stage.restored("dense").to(trainer.device)
-    if stage.config.budget.latency is not None:
-        run.latency = (stage.config.budget.latency, stage.data.example_inputs(1))
+    if stage.config.budget.latency is not None and measured is not None:
+        dense = stage.build().to(trainer.device)
+        run.latency = Clock(stage.config.budget.latency, stage.data.example_inputs(1), dense, measured["whole_ms"][0])
     continue_(trainer, stage.resume)
     trainer.run()
     return trainer

@@ -20,7 +20,7 @@ from secateurs.errors import BudgetError, RunError, SecateursError, StructureErr
 from secateurs.partition import Players, players
 from secateurs.recipes import TrainOptions, flagship
 from secateurs.recipes import latency as latency_module
-from secateurs.recipes.latency import not_faster, price, tighten
+from secateurs.recipes.latency import Clock, not_faster, price, share, tighten
 from secateurs.selection import fit_budget
 from secateurs.structure import shrink
 from secateurs.zoo import build_model
@@ -255,16 +255,30 @@ def test_a_run_to_a_latency_takes_that_long(
 def test_tightening_ends_just_below_the_limit(
     curve: Callable[[float], float], limit: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(latency_module, "milliseconds", lambda model, inputs: model)
+    monkeypatch.setattr(latency_module, "share", lambda model, dense, inputs: model)
     targets = {"latency": limit}
-    tighten(targets, lambda: curve(targets["latency"]), limit, None)  # type: ignore[arg-type,return-value]
+    tighten(targets, lambda: curve(targets["latency"]), Clock(limit, None, nn.Identity(), 1.0))  # type: ignore[arg-type,return-value]
     assert 0.95 * limit <= curve(targets["latency"]) <= limit
 
 
-def test_tightening_says_how_near_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latency_module, "milliseconds", lambda model, inputs: model)
-    with pytest.raises(BudgetError, match=r"latency=1ms: the fastest of the cuts that were tried takes 2 ms"):
-        tighten({"latency": 1.0}, lambda: 2.0, 1.0, None)  # type: ignore[arg-type,return-value]
+def test_tightening_ends_at_the_fastest_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency_module, "share", lambda model, dense, inputs: model)
+    targets = {"latency": 1.0}
+
+    def build() -> Any:
+        if targets["latency"] < 0.2:
+            raise BudgetError("too little")
+        return 1.5 + targets["latency"]
+
+    with pytest.warns(UserWarning, match=r"latency=1ms: the fastest of the cuts that were tried takes 1\.\d+ ms"):
+        tighten(targets, build, Clock(1.0, None, nn.Identity(), 1.0))
+    assert 0.2 <= targets["latency"] < 0.4
+
+
+def test_others_on_the_machine_slow_both() -> None:
+    fast, slow = nn.Linear(8, 8), nn.Sequential(*[nn.Linear(8, 8) for _ in range(40)])
+    x = torch.randn(1, 8)
+    assert 0.5 < share(slow, slow, x) < 2 and share(fast, slow, x) < 0.3
 
 
 def test_a_network_that_is_not_faster_is_called_so() -> None:

@@ -196,17 +196,23 @@ def test_latency_in_milliseconds_on_this_device(tmp_path: Path) -> None:
     from secateurs.measure import quiet_ms
     from secateurs.zoo import build_model
 
-    # The least of several: others on the machine only slow.
-    dense = min(quiet_ms(build_model(f"{path}:build"), (torch.zeros(1, 8, 8),)) for _ in range(5))
-    record = prune(
-        config(model=f"{path}:build", method="magnitude", budget={"latency": 0.5 * dense}, reference="none"),
-        tmp_path / "run",
-        progress=False,
-    )
+    for attempt in range(4):
+        # The least of several: others on the machine only slow, and may begin to before the run's own timing.
+        dense = min(quiet_ms(build_model(f"{path}:build"), (torch.zeros(1, 8, 8),)) for _ in range(3))
+        wanted = config(model=f"{path}:build", method="magnitude", budget={"latency": 0.5 * dense}, reference="none")
+        try:
+            record = prune(wanted, tmp_path / f"run{attempt}", progress=False)
+            break
+        except BudgetError:
+            if attempt == 3:
+                raise
     assert record.budget == {"latency": 0.5 * dense} and record.groups_kept < record.groups_total
     assert record.pruned.latency_ms is not None
     held = record.pruned.latency_ms <= 0.5 * dense
     assert held or any("above the budget" in note for note in record.notes)  # a busy machine is said, not hidden
+    assert record.pruned.params is not None and record.pruned.params < 0.8 * sum(
+        p.numel() for p in build_model(f"{path}:build").parameters()
+    )
     with pytest.raises(BudgetError, match="cannot be reached"):
         prune(config(model=f"{path}:build", budget={"latency": 1e-5}), tmp_path / "no", progress=False)
     with pytest.raises(BudgetError, match="already takes"):
