@@ -135,7 +135,8 @@ lengths than the trace saw), train, and come back from its `state_dict`.
 - **inexact**: it differs from the masked network, but not once that one's norms and attention scales look at the
   kept width only.
 - **wrong**: it computes something else. *Refused*: `shrink`, with its own check, does not give it out.
-- **error**, **timeout**: with the stage. **nothing**: no axis could be cut. **unchecked**: what was kept is unknown.
+- **error**, **timeout**: with the stage; on a busy machine a time limit comes sooner. **nothing**: no axis could be
+  cut. **unchecked**: what was kept is unknown.
 - *trace s*, *+MB*: seconds and memory of the analysis. *left*: of parameters, and of multiply-accumulates.
 - *saved*: without its own Python code, as `secateurs.save` with no factory does.
 - *uses*: `deepcopy`, `torch.compile`, `torch.export`, `torch.jit.trace` and ONNX Runtime give the cut network's answer,
