@@ -8,6 +8,7 @@ keeps what an earlier run on this device has found.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree
 
+from ..errors import RunError
 from ..storage import write_json
 from ..structure.calls import Operand, OperatorCall, leaves
 from .latency import using_threads
@@ -67,8 +69,10 @@ class Timings:
         return self.known[key]
 
     def save(self) -> None:
+        """Keep what is known; where nothing can be written it is measured anew next time, and no run is lost for it."""
         if self.path is not None:
-            write_json(self.path, self.known)
+            with contextlib.suppress(RunError):
+                write_json(self.path, self.known)
 
     def _measured(self, operator: Any, args: Any, kwargs: Any) -> Timing | None:
         with using_threads(self.threads), torch.inference_mode():

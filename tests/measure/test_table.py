@@ -162,6 +162,12 @@ def test_the_cache_is_where_it_is_told_to_be(monkeypatch: pytest.MonkeyPatch, tm
     assert cache_file(torch.device("cpu"), 1).is_relative_to(tmp_path / "there" / "secateurs")
 
 
+def test_a_cache_that_cannot_be_written_costs_no_run(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    Timings(torch.device("cpu"), path=tmp_path / "file" / "known.json").save()
+    assert (tmp_path / "file").read_text() == ""
+
+
 def test_a_busy_machine_is_waited_out() -> None:
     given = iter([(5.0, 3.0, 9.0), (4.0, 2.0, 8.0), (1.0, 1.0, 1.05), (0.5, 0.5, 0.5)])
     assert quietest(lambda: next(given)) == (1.0, 1.0, 1.05)
