@@ -19,12 +19,13 @@ import torch
 from torch import nn
 
 from benchmarks.architectures.models import torchvision_model
-from secateurs.criteria import SCORES, Signals
+from secateurs.criteria import SCORES
 from secateurs.errors import BudgetError
 from secateurs.measure import latency_table, quiet_ms, timings_of
 from secateurs.partition import Players, players
 from secateurs.recipes.latency import Clock, tighten
 from secateurs.selection import fit_budget
+from secateurs.signals import Signals
 from secateurs.structure import shrink
 from secateurs.zoo import build_model
 
@@ -71,7 +72,7 @@ def measure(name: str, shares: list[float], threads: int) -> None:
         f"{table.operators_ms[0]:.3f} ms; at {PROBES} random widths the table is off by "
         f"{statistics.median(errors):.1%} (median), {max(errors):.1%} at most"
     )
-    scores = SCORES["magnitude"]()(found, Signals())
+    scores = SCORES["magnitude"]()(found, Signals(found))
     for share in shares:
         report(found, scores, Clock(share * table.whole_ms[0], one, model, table.whole_ms[0]), share)
 

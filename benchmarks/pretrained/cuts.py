@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import secateurs
-from secateurs.criteria import SCORES, Signals
+from secateurs.criteria import SCORES
 from secateurs.measure import count_macs, count_params
 from secateurs.partition import Players
 from secateurs.recovery import RECOVERIES
 from secateurs.selection import fit_budget, within_layers
+from secateurs.signals import Signals
 from secateurs.spec import Budget, derive_seed
 from secateurs.training import evaluate
 
@@ -81,10 +81,12 @@ class Bench:
         if (name, draw) not in self._scores:
             score = SCORES[name]()
             generator = torch.Generator().manual_seed(derive_seed(self.seed, "cut", draw))
-            self._scores[name, draw] = timed(
-                lambda: score(self.players, Signals(self._gradients() if score.needs_gradients else None, generator))
-            )
+            self._scores[name, draw] = timed(lambda: score(self.players, self._signals(generator)))
         return self._scores[name, draw]
+
+    def _signals(self, generator: torch.Generator) -> Signals:
+        batches = list(self.sample.calibration.batches(SCORE_BATCH, epoch=None))
+        return Signals(self.players, batches, generator=generator)
 
     def cut(self, share: float, name: str, allocation: str, draw: int) -> Iterator[Row]:
         """Cut the network; then its row, and one for every recovery."""
@@ -112,16 +114,6 @@ class Bench:
         measured = {"params": count_params(network), "macs": count_macs(network, self.one)}
         measured |= {"correct": found.correct, "n": found.n, "top1": found.accuracy, "low": low, "high": high}
         return {"recovery": "none", **about, **measured, "loss": found.loss}
-
-    def _gradients(self) -> list[Tensor]:
-        """Mean gradient of the gated parameters over the calibration images, in eval mode."""
-        parameters, split = self.players.gates.parameters, self.sample.calibration
-        sums = [torch.zeros_like(p) for p in parameters]
-        for x, y in split.batches(SCORE_BATCH, epoch=None):
-            loss = F.cross_entropy(self.model(x), y, reduction="sum")
-            for total, grad in zip(sums, torch.autograd.grad(loss, parameters)):
-                total += grad
-        return [total / len(split) for total in sums]
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:

@@ -1,6 +1,7 @@
 """Criteria: scores, one file each."""
 
-from .base import Score, Signals
+from ..signals import Signals
+from .base import Score
 from .magnitude import Magnitude
 from .random import Random
 from .taylor import Taylor

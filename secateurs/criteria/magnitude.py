@@ -8,7 +8,8 @@ import torch
 
 from ..partition import Players
 from ..shapes import PerPlayer
-from .base import Score, Signals
+from ..signals import Signals
+from .base import Score
 
 
 class Magnitude(Score):
@@ -19,6 +20,8 @@ class Magnitude(Score):
     """
 
     name: ClassVar[str] = "magnitude"
+    summary: ClassVar[str] = "the smallest ℓ2 norm of the weights that make a group"
+    source: ClassVar[str] = "Han et al. 2015; Li et al. 2017 (filters)"
 
     def __call__(self, players: Players, signals: Signals) -> PerPlayer:
         if players.granularity == "weight":

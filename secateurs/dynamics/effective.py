@@ -31,6 +31,10 @@ class EffectiveWeights:
         self.raw: list[Tensor] = [p.detach().clone() for p in self.gates.parameters]
         self._gated = {id(p) for p in self.gates.parameters}
 
+    def holds(self, parameter: Tensor) -> bool:
+        """Whether it is one of the gated parameters."""
+        return id(parameter) in self._gated
+
     def gradients(self) -> list[Tensor]:
         """Gradients of the gated parameters; zeros where none arrived."""
         return [torch.zeros_like(p) if p.grad is None else p.grad for p in self.gates.parameters]

@@ -23,6 +23,8 @@ class FixedPrices(Dynamics):
         rate: η_s (the paper: 0.001).
     """
 
+    gauge = "norm"
+
     def __init__(self, utility: Utility, rate: float = 1e-3) -> None:
         self.utility = utility
         self.rate = rate

@@ -18,20 +18,20 @@ participations in between.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..errors import BudgetError
 from ..maths import clear
 from ..partition import Players
 from ..records import Certificate
 from ..shapes import Mask, Participation, PerPlayer
-from ..spec import Budget, Frozen
-from .base import Arithmetic, Dynamics, Pulse, State
+from ..spec import Budget
+from .base import Arithmetic, Pulse, State
+from .budgeted import Budgeted, Timing
 from .certificate import certify_market
 
 TOLERANCE = 1e-6  # of the dense amount: how closely demand meets the path
@@ -39,7 +39,7 @@ SWEEPS = 40  # rounds over the prices, at most, when several budgets bind togeth
 SNAP = 1e-4  # participations below this are set to 0: denormal floats slow a CPU several times
 
 
-class MarketSettings(Frozen):
+class MarketSettings(Timing):
     """How the market runs.
 
     Attributes:
@@ -55,8 +55,6 @@ class MarketSettings(Frozen):
             :meth:`Market.fair_share`.
     """
 
-    warmup: int = Field(default=200, ge=0)
-    horizon: int = Field(default=2000, ge=1)
     rent: Literal["concave", "linear"] = "concave"
     knee: float = Field(default=0.1, gt=0)
     damping: float = Field(default=0.9, ge=0, lt=1)
@@ -69,10 +67,6 @@ class MarketSettings(Frozen):
     def eta(self) -> float:
         """η_s."""
         return self.rate if self.rate is not None else self.travel / self.horizon
-
-    def progress(self, step: int) -> float:
-        """How far along the path the market is after ``step`` optimizer steps, 0 to 1."""
-        return min(1.0, max(0.0, (step + 1 - self.warmup) / self.horizon))
 
 
 class Rent:
@@ -92,39 +86,37 @@ class Rent:
         return np.ones_like(s) if self.linear else self.scale / (s + self.knee)
 
 
-class Market(Dynamics):
+class Market(Budgeted):
     """Participation under a budget.
 
     Args:
-        budget: resources and amounts; ``latency`` is one once the players know it
-            (:meth:`secateurs.partition.Players.add_resource`).
-        settings: see :class:`MarketSettings`.
+        budget: see :class:`Budgeted`. settings: see :class:`MarketSettings`.
     """
 
+    Settings: ClassVar[type[Timing]] = MarketSettings
+    settings: MarketSettings
     uses_sums = False
+    gauge = "norm"
 
-    def __init__(self, budget: Budget, settings: MarketSettings) -> None:
-        self.budget = budget
-        self.settings = settings
-        self.rent = Rent(settings)
-        self.targets: dict[str, float] = {}
-        self.dense: dict[str, float] = {}
+    def __init__(self, budget: Budget, settings: MarketSettings | None = None, **given: Any) -> None:
+        super().__init__(budget, settings, **given)
+        self.rent = Rent(self.settings)
 
     def init(self, players: Players) -> State:
-        """Also fixes the absolute targets and checks that they can be reached."""
-        names = list(self.budget.given)
-        if "latency" in names and "latency" not in players.structure.terms:
-            raise BudgetError(f"budget {self.budget}: nobody has measured yet what the layers take on this device")
-        self.dense = {name: players.amount(name) for name in names}
-        self.targets = self.budget.targets(self.dense)
-        players.require_reachable(self.targets, self.budget.given)
+        super().init(players)
         self.population = players.count
         zeros = torch.zeros(players.count, dtype=torch.float64)
         state: State = {"benefit": zeros, "square": 0.0, "seen": 0}
-        for name in names:
+        for name in self.targets:
             state |= {f"price.{name}": 0.0, f"demand.{name}": self.dense[name], f"path.{name}": self.dense[name]}
             state[f"share.{name}"] = self.fair_share(players, name)
         return state
+
+    def priority(self, players: Players, state: State, s: Participation) -> PerPlayer:
+        """Participation, ties by benefit."""
+        benefit = state["benefit"].detach().cpu().double()
+        spread = (benefit.max() - benefit.min()).clamp_min(1e-12)
+        return s.detach().cpu().double() + 1e-6 * (benefit - benefit.min()) / spread
 
     def path(self, name: str, step: int) -> float:
         """The amount of a resource that the market clears at after ``step`` steps."""

@@ -123,16 +123,16 @@ class Membership:
         if not early and (reason := self.dynamics.unfinished(self.steps)):
             raise RunError(f"{reason}; harvest(early=True) cuts all the same")
         self._require_finite()
-        self.kept = self.select(self.players, self.state_of, self.s)
-        self.certificate = self.dynamics.certify(
-            self.players, self.state_of, self.s, self.kept, self.weights.sums(self.s)
-        )
-        if self.players.granularity == "weight":
-            return self._harvest_weights(inplace)
+        s = self.dynamics.final(self.players, self.state_of, self.s)
+        self.kept = self.select(self.players, self.state_of, s)
+        self.certificate = self.dynamics.certify(self.players, self.state_of, s, self.kept, self.weights.sums(s))
+        with self._written(self._filled_up(s), lasting=inplace):
+            return self._harvest_weights(inplace) if self.players.granularity == "weight" else self._cut(inplace, check)
+
+    def _cut(self, inplace: bool, check: bool) -> nn.Module:
         mask = self.players.atom_mask(self.kept)
         model, inputs = self.players.model, self.players.example_inputs
-        with self._filled_up(lasting=inplace):
-            shrunk = shrink(model, self.players.structure, mask, example_inputs=inputs, inplace=inplace, check=check)
+        shrunk = shrink(model, self.players.structure, mask, example_inputs=inputs, inplace=inplace, check=check)
         total = shrunk.surgery if self.surgery is None else self.surgery.then(shrunk.surgery)
         self.harvested = total
         if inplace:
@@ -152,18 +152,22 @@ class Membership:
                 "a state_dict from before it, and lower the learning rate or clip gradients"
             )
 
-    @contextlib.contextmanager
-    def _filled_up(self, *, lasting: bool) -> Iterator[None]:
+    def _filled_up(self, s: Participation) -> Participation:
         """A layer that keeps a multiple, or as many as another, may be filled up with players that had left. No
         gradient reaches a gate at zero, so at the cut they start again from ε."""
         layers = self.players.layers
-        rounded = torch.tensor([layer.multiple > 1 or layer.limits.tie != "" for layer in layers], device=self.s.device)
-        again = rounded[self.players.layer_of] & self.kept & (self.s < EPSILON)
-        if not bool(again.any()):
+        rounded = torch.tensor([layer.multiple > 1 or layer.limits.tie != "" for layer in layers], device=s.device)
+        again = rounded[self.players.layer_of] & self.kept & (s < EPSILON)
+        return torch.where(again, EPSILON, s) if bool(again.any()) else s
+
+    @contextlib.contextmanager
+    def _written(self, s: Participation, *, lasting: bool) -> Iterator[None]:
+        """Within the block, and after it where it succeeds and is to last, the model holds θ̃ = s·θ."""
+        if s is self.s:
             yield
             return
         with torch.no_grad():
-            self.weights.write(torch.where(again, EPSILON, self.s))
+            self.weights.write(s)
         cut = False
         try:
             yield

@@ -9,13 +9,15 @@ Around the wrapped optimizer's step:
    started; and a layer before a normalised consumer has its largest s set to 1;
 4. the dynamics move s, and θ̃ = s·θ is written back.
 
-No weight decay acts on gate slices: it would be a second, unpriced cost.
+No weight decay acts on gate slices where participation has a price: it would be a second, unpriced cost.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -25,12 +27,20 @@ from torch.optim import Optimizer
 from ..errors import RunError
 from ..partition import Players
 from ..shapes import Participation, PerPlayer
-from .base import Dynamics, Pulse, Select, participants
+from .base import Dynamics, Gauge, Pulse, Select
 from .effective import EffectiveWeights
 from .membership import Membership
 
-Gauge = Literal["norm", "none"]
 Updates = Literal["simultaneous", "alternating"]
+
+
+@dataclass
+class Felt:
+    """What reached the players in a backward pass: ∂L/∂s, ‖∂L/∂θ̃‖ where it was asked for, and the gradients of θ."""
+
+    slope: PerPlayer
+    pull: PerPlayer | None
+    grads: list[Tensor]
 
 
 class Participating(Membership, Optimizer):
@@ -41,12 +51,12 @@ class Participating(Membership, Optimizer):
         optimizer: any torch optimizer over the players' model; one that takes a closure works too.
         players: who plays.
         dynamics: how they move.
-        gauge: 'norm' projects ‖θ_g‖ to at most its initial value after every step; 'none' does not.
+        gauge: 'norm' projects ‖θ_g‖ to at most its initial value after every step; 'none' does not. Default: the
+            dynamics' own.
         scale_free: per layer, whether its largest participation is reset to 1 every step.
         updates: 'simultaneous' moves s by the slope at the θ of the backward pass; 'alternating' moves θ
             first and takes the slope with the new θ (the same gradient, Gauss–Seidel fashion).
-        select: who is kept at harvest; by default whoever participates at all (s ≥ 0.01).
-        start: initial participation.
+        select: who is kept at harvest, instead of whom the dynamics keep.
     """
 
     # A fused optimizer would be handed the scale instead of unscaled gradients; slopes need them unscaled.
@@ -58,30 +68,29 @@ class Participating(Membership, Optimizer):
         players: Players,
         dynamics: Dynamics,
         *,
-        gauge: Gauge = "norm",
+        gauge: Gauge | None = None,
         scale_free: list[bool] | None = None,
         updates: Updates = "simultaneous",
         select: Select | None = None,
-        start: float = 1.0,
     ) -> None:
         # Optimizer.__init__ would register parameters a second time; everything it sets is delegated instead.
         self.inner = optimizer
         self._require_held(players)
         self.dynamics = dynamics
-        self.gauge = gauge
+        self.gauge = gauge or dynamics.gauge
         self.updates = updates
         self.steps = 0
         self.seconds = 0.0
         self.active = True
-        self.select = select or participants
+        self.select = select or dynamics.keep
         self.surgery = None
         self.alive = torch.ones(players.count, dtype=torch.bool)
         self.players = players
         self.scale_free = scale_free or [False] * len(players.layers)
         self.weights = EffectiveWeights(players)
-        self.s: Participation = torch.full((players.count,), float(start), dtype=players.dtype, device=players.device)
         self.idle = torch.zeros(players.count, dtype=torch.long, device=players.device)
         self.state_of = dynamics.init(players)
+        self.s: Participation = dynamics.begin(players, self.state_of)
         with torch.no_grad():
             self.radius = self.weights.norms()
             self.weights.write(self.s)
@@ -143,23 +152,37 @@ class Participating(Membership, Optimizer):
             return self._step_with(closure)
         began = time.perf_counter()
         with torch.no_grad():
-            grads = self.weights.gradients()
-            slope = self.weights.chain(grads, self.s)
-            # an optimizer may write into the gradients it is given
-            held = [g.clone() for g in grads] if self.updates == "alternating" else grads
+            felt = self._felt()
             self.weights.swap()
         self.seconds += time.perf_counter() - began
-        with self.weights.without_decay(self.inner):
+        with self._decay():
             out = self.inner.step()
         began = time.perf_counter()
         with torch.no_grad():
-            self._finish(slope, held)
+            self._finish(felt)
         self.seconds += time.perf_counter() - began
         return out
 
+    def _felt(self) -> Felt:
+        """What the backward pass says; gradients of θ̃ become those of θ. Parameters hold θ̃."""
+        weights, dynamics = self.weights, self.dynamics
+        grads = weights.gradients()
+        pull = weights.gates.sq_norm(grads).sqrt_() if dynamics.listens(self.steps) else None
+        if dynamics.straight:
+            slope = weights.gates.dot(grads, weights.raw, self.s).to(self.s.dtype)
+        else:
+            slope = weights.chain(grads, self.s)
+        # an optimizer may write into the gradients it is given
+        held = [g.clone() for g in grads] if self.updates == "alternating" else grads
+        dynamics.penalise(self.players, self.state_of, weights.sums(self.s), grads)
+        return Felt(slope, pull, held)
+
+    def _decay(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self.dynamics.decays else self.weights.without_decay(self.inner)
+
     def _step_with(self, closure: Callable[[], Any]) -> Any:
         """Optimizers that evaluate the loss themselves see θ; the closure must see θ̃ each time."""
-        first: list[tuple[PerPlayer, list[Tensor]]] = []
+        first: list[Felt] = []
 
         def effective() -> Any:
             with torch.no_grad():
@@ -168,24 +191,24 @@ class Participating(Membership, Optimizer):
             with torch.enable_grad():
                 loss = closure()
             with torch.no_grad():
-                grads = self.weights.gradients()
-                slope = self.weights.chain(grads, self.s)
+                felt = self._felt()
                 self.weights.swap()
                 if not first:
-                    first.append((slope, [g.clone() for g in grads]))
+                    felt.grads = [g.clone() for g in felt.grads]
+                    first.append(felt)
             return loss
 
         self.weights.swap()
-        with self.weights.without_decay(self.inner):
+        with self._decay():
             out = self.inner.step(effective)
         with torch.no_grad():
-            slope, grads = first[0] if first else (torch.zeros_like(self.s), self.weights.gradients())
-            self._finish(slope, grads)
+            self._finish(first[0] if first else Felt(torch.zeros_like(self.s), None, self.weights.gradients()))
         return out
 
-    def _moved(self, slope: PerPlayer) -> Participation:
+    def _moved(self, slope: PerPlayer, pull: PerPlayer | None) -> Participation:
         """Where the dynamics take s."""
-        s = self.dynamics.step(self.players, self.state_of, Pulse(self.steps, self.s, slope, self.weights.sums(self.s)))
+        pulse = Pulse(self.steps, self.s, slope, self.weights.sums(self.s), self._rate(), pull)
+        s = self.dynamics.step(self.players, self.state_of, pulse)
         for layer, free in zip(self.players.layers, self.scale_free):
             if free:
                 span = slice(layer.start, layer.stop)
@@ -193,20 +216,25 @@ class Participating(Membership, Optimizer):
                 s[span] = torch.where(largest > 0, s[span] / largest.clamp_min(1e-12), s[span])
         return s
 
-    def _finish(self, slope: PerPlayer, grads: list[Tensor]) -> None:
+    def _rate(self) -> float:
+        """The learning rate of the group that holds the players' weights."""
+        mine = self.weights.holds
+        return next(float(g["lr"]) for g in self.param_groups if "lr" in g and any(mine(p) for p in g["params"]))
+
+    def _finish(self, felt: Felt) -> None:
         """After the optimizer: gauge, the move of s, and θ̃ = s·θ."""
-        weights = self.weights
+        weights, slope = self.weights, felt.slope
         weights.swap()
         alternating = self.updates == "alternating"
         if self.gauge == "norm" and not alternating and not self.dynamics.uses_sums:
-            self.s = self._moved(slope)
+            self.s = self._moved(slope, felt.pull)
             weights.settle(self.radius, self.s)
         else:
             if self.gauge == "norm":
                 weights.project(self.radius)
             if alternating:
-                slope = weights.slope(grads, self.s, slope)
-            self.s = self._moved(slope)
+                slope = weights.slope(felt.grads, self.s, slope)
+            self.s = self._moved(slope, felt.pull)
             weights.write(self.s)
         self.idle = torch.where(self.s > 0, 0, self.idle + 1)
         self.steps += 1

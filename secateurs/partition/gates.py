@@ -240,6 +240,16 @@ class Gates:
         for block, a, o in zip(self._blocks, source[v:], out[v:]):
             torch.mul(a, block.product(extended), out=o)
 
+    def tangent(self, theta: Sequence[Tensor], direction: PerPlayer) -> list[Tensor]:
+        """The direction in which θ̃ moves when every s_g = 1 moves at ``direction``_g: the transpose of :meth:`dot`.
+        Nothing moves where nobody owns it."""
+        moved = torch.cat([direction, direction.new_zeros(1)])
+        v = self._vectors
+        out = [t * f for t, f in zip(theta[:v], moved[self._bank].split(self._sizes))] if v else []
+        for block, t in zip(self._blocks, theta[v:]):
+            out.append(sum((t * block.factor(k, moved) for k in range(len(block.axes))), torch.zeros_like(t)))
+        return out
+
     def sq_norm(self, theta: Sequence[Tensor]) -> PerPlayer:
         """‖θ_g‖² for every player: :meth:`dot` with itself, in one pass over the large slices."""
         v = self._vectors

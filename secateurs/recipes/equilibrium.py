@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..dynamics import Dynamics, FixedPrices, Market, MarketSettings, Participating, Utility, participants
-from ..dynamics.participation import Gauge, Updates
+from ..dynamics import Dynamics, FixedPrices, Market, MarketSettings, Participating, Utility
+from ..dynamics.base import Gauge
+from ..dynamics.participation import Updates
 from ..errors import BudgetError
 from ..partition import Players, scale_free_layers
-from ..selection import fit_budget
 from ..shapes import Mask, Participation
 from ..spec import Budget
 from ..structure import shrink
@@ -67,12 +67,11 @@ class Equilibrium:
         self.players = players
         self.updates: Updates = updates
         self.dynamics: Dynamics
-        self.select: Callable[..., Mask] = participants
+        self.select: Callable[..., Mask] | None = None
         if budget is not None:
             clock = _clock(players, budget.latency) if budget.latency is not None and measured else None
             self.dynamics = Market(budget, market or MarketSettings())
             self.gauge: Gauge = gauge or "norm"
-            self.select = partial(within_budget, self.dynamics)
             if clock is not None:
                 self.select = partial(_within_milliseconds, self.dynamics, clock)
         else:
@@ -97,14 +96,6 @@ class Equilibrium:
         )
 
 
-def within_budget(market: Market, players: Players, state: dict, s: Participation) -> Mask:
-    """The exact cut: by participation, ties by benefit, down to every target."""
-    benefit = state["benefit"].detach().cpu().double()
-    spread = (benefit.max() - benefit.min()).clamp_min(1e-12)
-    priority = s.detach().cpu().double() + 1e-6 * (benefit - benefit.min()) / spread
-    return fit_budget(players, priority, market.targets)
-
-
 def _clock(players: Players, limit_ms: float) -> Clock:
     """Time the network's operators, and keep a copy of it to time cuts beside."""
     one = one_example(players.example_inputs)
@@ -116,11 +107,11 @@ def _within_milliseconds(market: Market, clock: Clock, players: Players, state: 
     """The exact cut whose network was timed and takes as long as was asked for."""
 
     def build() -> nn.Module:
-        mask = players.atom_mask(within_budget(market, players, state, s))
+        mask = players.atom_mask(market.keep(players, state, s))
         return shrink(players.model, players.structure, mask, check=False).model
 
     tighten(market.targets, build, clock)
-    return within_budget(market, players, state, s)
+    return market.keep(players, state, s)
 
 
 def find_scale_free(players: Players) -> list[bool]:

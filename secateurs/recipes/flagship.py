@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..dynamics import Market, MarketSettings, Participating
-from ..dynamics.certificate import sentence
 from ..partition import Players
+from ..shapes import PerPlayer
 from ..spec import Budget
-from ..training import Trainer, decided
+from ..training import Trainer
 from .equilibrium import Equilibrium
-from .latency import tighten
 from .options import TrainOptions
-from .pruning import Cut, Pruning
+from .playing import PlayingRun
 
 PATIENCE = 100  # steps at zero before a player may be cut during training
 LOOK_EVERY = 50  # steps between looks for such players
@@ -48,10 +46,9 @@ class EquilibriumOptions(TrainOptions):
     compact: bool = True
 
 
-class EquilibriumRun(Pruning):
+class EquilibriumRun(PlayingRun):
     """The market's run. See :class:`secateurs.recipes.pruning.Pruning`."""
 
-    name: ClassVar[str] = "equilibrium"
     options: EquilibriumOptions
 
     def cut_at(self) -> float:
@@ -69,7 +66,6 @@ class EquilibriumRun(Pruning):
         )
         # What is timed is timed once, and by one process: in `decide`.
         self.equilibrium = Equilibrium(players, budget, market=settings, measured=False)
-        self.game: Participating | None = None
 
     @property
     def market(self) -> Market:
@@ -77,9 +73,15 @@ class EquilibriumRun(Pruning):
         assert isinstance(self.equilibrium.dynamics, Market)
         return self.equilibrium.dynamics
 
-    def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        self.game = self.equilibrium.wrap(self.options.make(model))
-        return self.game
+    @property
+    def dynamics(self) -> Market:
+        return self.market
+
+    def wrap(self, optimizer: torch.optim.Optimizer) -> Participating:
+        return self.equilibrium.wrap(optimizer)
+
+    def worth(self, game: Participating) -> tuple[PerPlayer, PerPlayer]:
+        return self.market.utility_of(game.players, game.state_of, game.s)
 
     def phase(self, step: int) -> str:
         return "warmup" if step < self.warmup_step else "market" if step < self.cut_step else "recovery"
@@ -108,58 +110,3 @@ class EquilibriumRun(Pruning):
                 game.compact(~leaving)
                 self.surgery, self.players = game.surgery, game.players
                 trainer.model_changed()
-
-    def decide(self, trainer: Trainer) -> Cut:
-        game = self.game
-        assert game is not None
-        alive = game.alive.clone()
-        benefit, paid = self.market.utility_of(game.players, game.state_of, game.s)
-        s = game.s.clone()
-        if self.latency is not None:
-            targets, clock = self.market.targets, self.latency
-            build = partial(game.harvest, early=True)
-            targets.update(decided(lambda: tighten(targets, build, clock), trainer.accelerator))
-        # A gradient scaler skips steps, so the game's own count may lag behind the trainer's.
-        game.harvest(inplace=True, early=True)
-        kept = torch.zeros(self.count, dtype=torch.bool)
-        kept[alive] = game.kept.cpu()
-        certificate = game.certificate
-        if certificate is not None:
-            certificate.left_earlier = self.count - int(alive.sum())
-            certificate.sentence = sentence(certificate, int(alive.sum()))
-        return Cut(
-            surgery=game.surgery if self.players.granularity != "weight" else None,
-            kept=kept,
-            participation=_spread(s, alive),
-            benefit=_spread(benefit, alive),
-            cost=_spread(paid, alive),
-            certificate=certificate,
-        )
-
-    def before_load(self, trainer: Trainer, tree: dict[str, Any]) -> None:
-        """Before the cut, the game itself knows which players had left; after it, the surgery says it all."""
-        state = next(s for n, s in tree["callbacks"] if n == type(self).__name__)
-        if state["outcome"] is None and self.game is not None:
-            self.game.compact_to(tree["optimizer"]["alive"])
-            self.surgery, self.players = self.game.surgery, self.game.players
-            return
-        super().before_load(trainer, tree)
-
-    def game_seconds(self) -> float:
-        """Wall seconds of the game's own arithmetic, before the cut."""
-        return self.game.seconds if self.game is not None else 0.0
-
-    def state_dict(self) -> Any:
-        return {**super().state_dict(), "game_seconds": self.game_seconds()}
-
-    def load_state_dict(self, state: Any) -> None:
-        super().load_state_dict(state)
-        if self.game is not None:
-            self.game.seconds = state["game_seconds"]
-
-
-def _spread(values: Tensor, alive: Tensor) -> Tensor:
-    """Values of the players still there, over all original players; 0 for those who left before."""
-    out = torch.zeros(alive.numel(), dtype=values.dtype)
-    out[alive] = values.cpu()
-    return out

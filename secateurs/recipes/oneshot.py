@@ -1,16 +1,19 @@
-"""One-shot methods as runs: train densely, score once, cut to the budget, recover."""
+"""One-shot methods as runs: score once, cut to the budget, recover. Before any training, or half-way through it."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import Field
 
-from ..criteria import SCORES, Signals
-from ..selection import fit_budget, within_layers
-from ..shapes import Mask
-from ..spec import derive_seed
+from ..criteria import Score
+from ..partition import Players
+from ..selection import ALLOCATIONS, fit_budget
+from ..shapes import Mask, PerPlayer
+from ..signals import Signals
+from ..spec import Budget, derive_seed
 from ..structure import Shrunk, shrink
 from ..training import Trainer, decided
 from .latency import tighten
@@ -22,33 +25,54 @@ class OneShotOptions(TrainOptions):
     """Options of the one-shot methods.
 
     Attributes:
-        cut: fraction of all steps trained densely before the cut.
+        cut: fraction of all steps trained densely before the cut. None: 0.5, or 0 for a score that is meant for
+            networks before training.
         calibration: batches of training data that gradients are averaged over.
-        uniform: take the same fraction from every layer instead of comparing across layers.
+        allocation: 'global' compares scores across layers; 'uniform' takes the same share of every layer; 'erk' keeps
+            a share in proportion to (sum of a layer's dimensions) / (their product).
+        rounds: how often scores are taken on the way to the budget. None: once, or as often as the score says.
+        probes: random directions that a curvature is estimated with.
     """
 
-    cut: float = Field(default=0.5, gt=0, lt=1)
+    cut: float | None = Field(default=None, ge=0, lt=1)
     calibration: int = Field(default=16, ge=1)
-    uniform: bool = False
+    allocation: Literal["global", "uniform", "erk"] = "global"
+    rounds: int | None = Field(default=None, ge=1)
+    probes: int = Field(default=16, ge=1)
 
 
 class OneShotRun(Pruning):
-    """Score once and cut. See :class:`secateurs.recipes.pruning.Pruning`."""
+    """Score and cut. See :class:`secateurs.recipes.pruning.Pruning`."""
 
     options: OneShotOptions
-    score: ClassVar[str]
+
+    def __init__(
+        self,
+        score: Score,
+        players: Players,
+        budget: Budget,
+        options: OneShotOptions,
+        total: int,
+        folder: Path | None = None,
+    ) -> None:
+        score.require(players)
+        self.score = score
+        super().__init__(players, budget, options, total, folder)
 
     def cut_at(self) -> float:
-        return self.options.cut
+        asked = self.options.cut
+        return asked if asked is not None else 0.0 if self.score.early else 0.5
 
     def decide(self, trainer: Trainer) -> Cut:
         players = self.players
-        scores = self.scores(trainer)
+        signals = self.signals(trainer)
+        scores = self.scores(signals)
         if self.latency is not None:
             clock = self.latency
             build = lambda: self._shrunk(self.select(scores), inplace=False).model  # noqa: E731
             self.targets.update(decided(lambda: tighten(self.targets, build, clock), trainer.accelerator))
         keep = self.select(scores)
+        self.score.repair(players, signals, keep)
         surgery = None
         if players.granularity == "weight":
             held = [p.data for p in players.gates.parameters]
@@ -62,56 +86,50 @@ class OneShotRun(Pruning):
         p = self.players
         return shrink(p.model, p.structure, p.atom_mask(keep), example_inputs=p.example_inputs, inplace=inplace)
 
-    def select(self, scores: torch.Tensor) -> Mask:
-        """Global, or by rank within the layer when ``uniform``."""
-        if not self.options.uniform:
-            return fit_budget(self.players, scores, self.targets)
-        return fit_budget(self.players, within_layers(self.players, scores), self.targets)
+    def select(self, scores: PerPlayer, targets: dict[str, float] | None = None) -> Mask:
+        """Who fits the budget, as the allocation ranks them."""
+        priority = ALLOCATIONS[self.options.allocation](self.players, scores)
+        return fit_budget(self.players, priority, self.targets if targets is None else targets)
 
-    def scores(self, trainer: Trainer) -> torch.Tensor:
-        score = SCORES[self.score]()
-        generator = torch.Generator().manual_seed(derive_seed(trainer.seed, "scores"))
-        gradients = self._gradients(trainer) if score.needs_gradients else None
-        return score(self.players, Signals(gradients, generator))
+    def scores(self, signals: Signals) -> PerPlayer:
+        """The score's numbers. Over several rounds the budget shrinks geometrically, who leaves is masked and stays
+        out, and the numbers of the last round stand."""
+        rounds = self.options.rounds or self.score.rounds
+        if rounds == 1:
+            return self.score(self.players, signals)
+        gates = self.players.gates
+        held = [p.detach().clone() for p in gates.parameters]
+        dense = {name: self.players.amount(name) for name in self.targets}
+        scores = self.score(self.players, signals)
+        for done in range(1, rounds):
+            keep = self.select(
+                scores, {n: dense[n] * (t / dense[n]) ** (done / rounds) for n, t in self.targets.items()}
+            )
+            with torch.no_grad():
+                gates.scaled(held, keep.to(held[0]), out=[p.data for p in gates.parameters])
+            scores = self.score(self.players, signals.renewed()).masked_fill(~keep, -torch.inf)
+        with torch.no_grad():
+            for parameter, before in zip(gates.parameters, held):
+                parameter.copy_(before)
+        return scores
 
-    def _gradients(self, trainer: Trainer) -> list[torch.Tensor]:
-        """Mean gradient of the gated parameters over calibration batches, in eval mode."""
-        model, parameters = trainer.model, self.players.gates.parameters
-        sums = [torch.zeros_like(p) for p in parameters]
-        training = model.training
-        model.eval()
-        batches = trainer.data.train.batches(
+    def signals(self, trainer: Trainer) -> Signals:
+        """Calibration batches, in training mode where the network has not been trained."""
+        batches = []
+        stream = trainer.data.train.batches(
             trainer.batch_size, epoch=None, seed=trainer.seed, drop_last=True, device=trainer.device
         )
-        count = 0
-        for x, y in batches:
-            grads = torch.autograd.grad(trainer.loss(model, x, y), parameters, allow_unused=True)
-            for total, grad in zip(sums, grads):
-                if grad is not None:
-                    total += grad
-            count += 1
-            if count == self.options.calibration:
-                break
-        model.train(training)
-        return [total / max(count, 1) for total in sums]
-
-
-class MagnitudeRun(OneShotRun):
-    """Weight norm, one shot."""
-
-    name: ClassVar[str] = "magnitude"
-    score: ClassVar[str] = "magnitude"
-
-
-class TaylorRun(OneShotRun):
-    """First-order Taylor, one shot."""
-
-    name: ClassVar[str] = "taylor"
-    score: ClassVar[str] = "taylor"
-
-
-class RandomRun(OneShotRun):
-    """Random groups: the control."""
-
-    name: ClassVar[str] = "random"
-    score: ClassVar[str] = "random"
+        if self.score.needs != "nothing":
+            for batch in stream:
+                batches.append(batch)
+                if len(batches) == self.options.calibration:
+                    break
+        generator = torch.Generator().manual_seed(derive_seed(trainer.seed, "scores"))
+        return Signals(
+            self.players,
+            batches,
+            loss=trainer.loss,
+            generator=generator,
+            training=self.cut_step == 0,
+            probes=self.options.probes,
+        )

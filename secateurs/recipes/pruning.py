@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,8 +58,6 @@ class Pruning(Callback):
         folder: where snapshots go; None keeps them in memory.
     """
 
-    name: ClassVar[str]
-
     def __init__(self, players: Players, budget: Budget, options: Any, total: int, folder: Path | None = None) -> None:
         self.players = players
         self.original = players
@@ -67,7 +65,8 @@ class Pruning(Callback):
         self.options: Any = options
         self.total = total
         self.folder = folder
-        self.cut_step = max(1, min(total - 1, round(self.cut_at() * total)))
+        at = self.cut_at()
+        self.cut_step = max(1, min(total - 1, round(at * total))) if at > 0 else 0
         self.history: list[HistoryPoint] = []
         self.snapshots: dict[str, dict[str, Any]] = {}
         self.surgery: Surgery | None = None
@@ -84,7 +83,7 @@ class Pruning(Callback):
 
     @abstractmethod
     def cut_at(self) -> float:
-        """When to cut, as a fraction of the run."""
+        """When to cut, as a fraction of the run; 0 is before any training."""
 
     @abstractmethod
     def decide(self, trainer: Trainer) -> Cut:
@@ -101,7 +100,10 @@ class Pruning(Callback):
     # -- the course of a run ------------------------------------------------------------------------------
 
     def rate(self, step: int) -> float:
-        """Learning-rate factor: a short warm-up, constant up to the cut, then the recovery schedule."""
+        """Learning-rate factor: a short warm-up, constant up to the cut, then the recovery schedule. A network that was
+        cut before any training is simply trained."""
+        if self.cut_step == 0:
+            return self.options.dense_rate(self.total)(step)
         if step < self.cut_step:
             return min(1.0, (step + 1) / max(1, self.total // 50))
         return self.options.recovery_rate(self.cut_step, self.total)(step)
@@ -110,7 +112,7 @@ class Pruning(Callback):
         trainer.phase = self.phase(trainer.step)
 
     def phase(self, step: int) -> str:
-        return "training" if step < self.cut_step else "recovery"
+        return "training" if step < self.cut_step or self.cut_step == 0 else "recovery"
 
     def before_step(self, trainer: Trainer) -> None:
         trainer.phase = self.phase(trainer.step)
@@ -173,7 +175,7 @@ class Pruning(Callback):
         trainer.model_changed()
 
     def _begin_recovery(self, trainer: Trainer) -> None:
-        trainer.optimizer = self.options.make(trainer.model, recovery=True)
+        trainer.optimizer = self.options.make(trainer.model, recovery=self.cut_step > 0)
         for group in trainer.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         if self.teacher is not None and self.options.distill > 0:

@@ -1,13 +1,21 @@
-"""Every method by name: one row says what it is, where it comes from, what it costs and what it needs."""
+"""Every method by name: one row says what it is, where it comes from, what it costs and what it needs.
+
+Scores and rules of participation describe themselves, so whatever stands in their registries is a method.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+from ..criteria import SCORES, Score
+from ..dynamics import DYNAMICS, Budgeted
 from ..errors import unknown
 from .flagship import EquilibriumOptions, EquilibriumRun
-from .oneshot import MagnitudeRun, OneShotOptions, RandomRun, TaylorRun
+from .oneshot import OneShotOptions, OneShotRun
 from .options import TrainOptions
+from .playing import DynamicsRun, options_of
 from .pruning import Pruning
 
 
@@ -16,17 +24,36 @@ class Method:
     """A registry row.
 
     Attributes:
-        run: the callback that carries it out. options: what it can be told.
+        run: makes the callback that carries it out. options: what it can be told.
         summary: one line. source: where it comes from. cost: beyond plain training. needs: data it looks at.
     """
 
     name: str
-    run: type[Pruning]
+    run: Callable[..., Pruning]
     options: type[TrainOptions]
     summary: str
     source: str
     cost: str
     needs: str
+
+
+def _scored(score: type[Score]) -> Method:
+    when = "cut before training" if score.early else "train, cut"
+    return Method(
+        score.name,
+        partial(OneShotRun, score()),
+        OneShotOptions,
+        f"{when}: {score.summary}",
+        score.source,
+        score.cost,
+        score.needs,
+    )
+
+
+def _moved(kind: type[Budgeted]) -> Method:
+    return Method(
+        kind.name, partial(DynamicsRun, kind), options_of(kind), kind.summary, kind.source, kind.cost, kind.needs
+    )
 
 
 _ROWS = (
@@ -39,33 +66,8 @@ _ROWS = (
         "a few passes over gate slices each step",
         "training batches",
     ),
-    Method(
-        "magnitude",
-        MagnitudeRun,
-        OneShotOptions,
-        "train, cut the groups with the smallest ℓ2 norm, recover",
-        "Han et al. 2015; Li et al. 2017 (filters)",
-        "none",
-        "nothing",
-    ),
-    Method(
-        "taylor",
-        TaylorRun,
-        OneShotOptions,
-        "train, cut the groups with the smallest |⟨∂L/∂θ, θ⟩|, recover",
-        "Molchanov et al. 2019",
-        "a few backward passes, once",
-        "calibration batches",
-    ),
-    Method(
-        "random",
-        RandomRun,
-        OneShotOptions,
-        "train, cut random groups, recover: the control",
-        "control",
-        "none",
-        "nothing",
-    ),
+    *(_scored(score) for score in SCORES.values()),
+    *(_moved(kind) for kind in DYNAMICS.values()),
 )
 
 METHODS: dict[str, Method] = {row.name: row for row in _ROWS}

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secateurs.criteria import SCORES, Magnitude, Score, Signals, Taylor
-from secateurs.partition import Players, players
+from secateurs.criteria import SCORES, Magnitude, Score, Taylor
+from secateurs.errors import RunError
+from secateurs.partition import players
+from secateurs.signals import Signals
 
 INDEPENDENT = {"random"}  # scores that look at nothing: they have nothing to be equivariant to
 
@@ -25,16 +27,23 @@ def _net() -> nn.Sequential:
     return model
 
 
-def _gradients(model: nn.Module, found: Players, x: Tensor) -> list[Tensor]:
-    return list(torch.autograd.grad(model(x).square().sum(), found.gates.parameters))
+def _squares(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return model(x).square().sum(1).mean()
+
+
+def _scored(score: Score, model: nn.Module, x: Tensor, granularity: str = "channel", seed: int = 0) -> Tensor:
+    """Scores under the loss f², of one batch."""
+    found = players(model, x[:2], granularity)
+    y = torch.zeros(len(x), dtype=torch.long)
+    return score(found, Signals(found, [(x, y)], loss=_squares, generator=torch.Generator().manual_seed(seed)))
 
 
 def test_magnitude_by_hand() -> None:
     """Row norms, biases left out: √(9+16) = 5, √4 = 2. Single weights: |w|."""
     model = _net()
     x = torch.ones(2, 2)
-    assert Magnitude()(players(model, x), Signals()).tolist() == [5.0, 2.0]
-    assert Magnitude()(players(model, x, "weight"), Signals()).tolist() == [3.0, 4.0, 0.0, 2.0, 2.0, 5.0]
+    assert _scored(Magnitude(), model, x).tolist() == [5.0, 2.0]
+    assert _scored(Magnitude(), model, x, "weight").tolist() == [3.0, 4.0, 0.0, 2.0, 2.0, 5.0]
 
 
 def test_magnitude_adds_tied_producers_in_squares() -> None:
@@ -53,7 +62,7 @@ def test_magnitude_adds_tied_producers_in_squares() -> None:
         model.a.weight.copy_(torch.tensor([3.0, 1.0]).view(2, 1, 1, 1))
         model.b.weight.copy_(torch.tensor([4.0, 0.0]).view(2, 1, 1, 1))
         model.out.weight.fill_(100.0)
-    assert Magnitude()(players(model, torch.ones(2, 1, 2, 2)), Signals()).tolist() == [5.0, 1.0]
+    assert _scored(Magnitude(), model, torch.ones(2, 1, 2, 2)).tolist() == [5.0, 1.0]
 
 
 def test_taylor_by_hand() -> None:
@@ -62,15 +71,12 @@ def test_taylor_by_hand() -> None:
     |⟨∂L/∂θ_g, θ_g⟩| = |∂L/∂h_g|·h_g while the ReLU is open: 44·8 = 352 and 110·1 = 110: |∂L/∂s_g| at s = 1.
     """
     model, x = _net(), torch.ones(1, 2)
-    found = players(model, x)
-    assert Taylor()(found, Signals(_gradients(model, found, x))).tolist() == pytest.approx([352.0, 110.0])
-    single = players(model, x, "weight")
+    assert _scored(Taylor(), model, x).tolist() == pytest.approx([352.0, 110.0])
     # w·∂L/∂w: 44·(3, 4), −110·(0, 2), 22·(2·8, −5·1)
-    assert Taylor()(single, Signals(_gradients(model, single, x))).tolist() == pytest.approx(
-        [132, 176, 0, 220, 352, 110]
-    )
-    with pytest.raises(ValueError, match="gradients"):
-        Taylor()(found, Signals())
+    assert _scored(Taylor(), model, x, "weight").tolist() == pytest.approx([132, 176, 0, 220, 352, 110])
+    found = players(model, x)
+    with pytest.raises(RunError, match="give batches"):
+        Taylor()(found, Signals(found))
 
 
 @pytest.fixture(params=sorted(SCORES))
@@ -85,18 +91,12 @@ def _example(hidden: int = 7) -> tuple[nn.Sequential, Tensor]:
     ), torch.randn(6, 4)
 
 
-def _scores(score: Score, model: nn.Module, x: Tensor, granularity: str, seed: int = 0) -> Tensor:
-    found = players(model, x[:2], granularity)
-    gradients = _gradients(model, found, x) if score.needs_gradients else None
-    return score(found, Signals(gradients, torch.Generator().manual_seed(seed)))
-
-
 @pytest.mark.parametrize("granularity", ["channel", "weight"])
 class TestEveryScore:
     def test_one_finite_number_per_player(self, score: Score, granularity: str) -> None:
         model, x = _example()
         found = players(model, x[:2], granularity)
-        values = _scores(score, model, x, granularity)
+        values = _scored(score, model, x, granularity)
         assert values.shape == (found.count,) and bool(values.isfinite().all()) and bool((values >= 0).all())
         assert SCORES[score.name] is type(score) and type(score).__doc__
 
@@ -104,22 +104,18 @@ class TestEveryScore:
         model, x = _example()
         model.eval()
         before, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-        found = players(model, x[:2], granularity)
-        gradients = _gradients(model, found, x)
-        held = [g.clone() for g in gradients]
-        score(found, Signals(gradients, torch.Generator().manual_seed(0)))
+        _scored(score, model, x, granularity)
         assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
-        assert all(torch.equal(a, b) for a, b in zip(gradients, held))
         assert torch.equal(random, torch.get_rng_state()) and not model.training
         assert all(p.grad is None and p.requires_grad for p in model.parameters())
 
-    def test_equal_seeds_give_equal_scores(self, score: Score, granularity: str) -> None:
+    def test_equal_seeds_give_equal_scored(self, score: Score, granularity: str) -> None:
         model, x = _example()
-        assert torch.equal(_scores(score, model, x, granularity), _scores(score, model, x, granularity))
+        assert torch.equal(_scored(score, model, x, granularity), _scored(score, model, x, granularity))
         if score.name == "random":
-            assert not torch.equal(_scores(score, model, x, granularity), _scores(score, model, x, granularity, 1))
+            assert not torch.equal(_scored(score, model, x, granularity), _scored(score, model, x, granularity, 1))
 
-    def test_renaming_neurons_renames_their_scores(self, score: Score, granularity: str) -> None:
+    def test_renaming_neurons_renames_their_scored(self, score: Score, granularity: str) -> None:
         if score.name in INDEPENDENT:
             pytest.skip("looks at no weights: there is nothing to rename")
         model, x = _example()
@@ -129,7 +125,7 @@ class TestEveryScore:
             renamed[0].weight.copy_(model[0].weight[order])
             renamed[0].bias.copy_(model[0].bias[order])
             renamed[2].weight.copy_(model[2].weight[:, order])
-        before, after = (_scores(score, m, x, granularity) for m in (model, renamed))
+        before, after = (_scored(score, m, x, granularity) for m in (model, renamed))
         if granularity == "channel":
             expected = torch.cat([before[:7][order], before[7:]])
         else:

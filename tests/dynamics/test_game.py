@@ -51,6 +51,13 @@ def test_one_step_by_hand() -> None:
     assert clipped == [1.0, 0.0]
 
 
+class Half(FixedPrices):
+    """Everyone begins half-way."""
+
+    def begin(self, players: Players, state: dict[str, Any]) -> Tensor:
+        return torch.full((players.count,), 0.5, dtype=players.dtype)
+
+
 def test_alternating_looks_at_the_new_weights_with_the_same_gradient() -> None:
     """SGD moves θ first; the slope is then ⟨∂L/∂θ̃, θ_new⟩. By hand: θ_new = θ − lr·s·g."""
     results = {}
@@ -59,10 +66,9 @@ def test_alternating_looks_at_the_new_weights_with_the_same_gradient() -> None:
         optimizer = Participating(
             torch.optim.SGD(model[0].parameters(), 0.1),
             found,
-            FixedPrices(Utility(), 0.01),
+            Half(Utility(), 0.01),
             gauge="none",
             updates=updates,  # type: ignore[arg-type]
-            start=0.5,
         )
         gradient = torch.tensor([[1.0, -2.0], [0.5, 0.5]], dtype=torch.float64)
         model[0].weight.grad, model[0].bias.grad = gradient.clone(), torch.zeros(2, dtype=torch.float64)

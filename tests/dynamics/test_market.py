@@ -17,7 +17,6 @@ from secateurs.dynamics import Arithmetic, Market, Pulse, Rent
 from secateurs.dynamics.market import SNAP
 from secateurs.errors import BudgetError
 from secateurs.partition import Players
-from secateurs.recipes.equilibrium import within_budget
 
 from .nets import batch, conv_bn, cross_entropy, find, mlp
 
@@ -103,7 +102,7 @@ def test_every_step_is_the_projection_onto_every_budget(budget: dict[str, float]
         torch.testing.assert_close(new, torch.where(expected < SNAP, 0.0, expected), rtol=0, atol=3e-5)
         s = new
     assert max(binding.values()) > 10
-    kept = within_budget(market, found, state, s)
+    kept = market.keep(found, state, s)
     assert all(found.amount(n, kept) <= v * market.dense[n] + 1e-9 for n, v in budget.items())
 
 
@@ -229,7 +228,7 @@ def test_the_final_cut_holds_every_budget_and_every_minimum(seed: int, budget: d
         slope = torch.randn(21, generator=g, dtype=torch.float64)
         s = market.step(found, state, _pulse(found, step, s, slope))
         assert bool(((s == 0) | (s >= SNAP)).all()) and bool((s <= 1).all()) and bool(s.isfinite().all())
-    mask = within_budget(market, found, state, s)
+    mask = market.keep(found, state, s)
     assert all(found.amount(n, mask) <= t * (1 + 1e-9) for n, t in market.targets.items())
     assert int(mask[:12].sum()) >= minimum and int(mask[12:].sum()) >= minimum
 
@@ -254,7 +253,7 @@ def test_budgets_at_the_floor_hold_at_every_step(budget: str, minimum: int) -> N
         for name in wanted:
             assert state[f"demand.{name}"] <= state[f"path.{name}"] + 1e-5 * market.dense[name], (step, name)
             assert state[f"price.{name}"] < 1e6
-    mask = within_budget(market, found, state, s)
+    mask = market.keep(found, state, s)
     assert int(mask[:40].sum()) >= minimum and int(mask[40:].sum()) >= minimum
 
 

@@ -87,10 +87,10 @@ def test_the_flagship_keeps_multiples_and_recovers(
     assert record.pruned.accuracy is not None and record.pruned.accuracy > 0.9
 
 
-@pytest.mark.parametrize("uniform", [False, True])
+@pytest.mark.parametrize("allocation", ["global", "uniform"])
 @pytest.mark.parametrize("method", ["magnitude", "taylor", "random"])
-def test_one_shot_methods_keep_multiples(method: str, uniform: bool, model_file: str, tmp_path: Path) -> None:
-    options = {"round_to": 4, "maximum_ratio": 0.6, "tie": ["3,7"], "uniform": uniform, "calibration": 2}
+def test_one_shot_methods_keep_multiples(method: str, allocation: str, model_file: str, tmp_path: Path) -> None:
+    options = {"round_to": 4, "maximum_ratio": 0.6, "tie": ["3,7"], "allocation": allocation, "calibration": 2}
     given = config(model_file, method=method, epochs=1, budget={"macs": 0.4}, options=options)
     record = prune(given, tmp_path / "run", progress=False)
     widths = kept(record)
