@@ -25,8 +25,7 @@ class Magnitude(Score):
 
     def __call__(self, players: Players, signals: Signals) -> PerPlayer:
         if players.granularity == "weight":
-            held = [p.detach() for p in players.gates.parameters]
-            return players.gates.dot(held, held).sqrt()
+            return players.gates.elements(torch.abs, [p.detach() for p in players.gates.parameters])
         return produced_norms(players).sqrt()
 
 

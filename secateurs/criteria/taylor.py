@@ -22,4 +22,4 @@ class Taylor(Score):
     needs: ClassVar[str] = "calibration batches"
 
     def __call__(self, players: Players, signals: Signals) -> PerPlayer:
-        return signals.slope.abs()
+        return players.gates.dot(signals.gradient, signals.theta).abs_()

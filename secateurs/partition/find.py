@@ -139,7 +139,7 @@ def _weights(model: nn.Module, structure: Structure, inputs: Any, ignore: Sequen
             continue
         stop = start + parameter.numel()
         layers.append(Layer(name, "weight", start, stop, dense=parameter.numel()))
-        gates.append(Gate(name, None, torch.arange(start, stop).view(parameter.shape)))
+        gates.append(Gate(name, None, start))
         start = stop
     if not layers:
         raise StructureError(f"{type(model).__name__} has no weight of two or more dimensions to prune")

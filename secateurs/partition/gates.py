@@ -14,7 +14,7 @@ Under data parallelism gradients are already averaged, so every process computes
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,30 +33,54 @@ class Gate:
     Attributes:
         name: qualified name of the parameter.
         axis: the axis the owners lie along; None when every element has its own (weight granularity).
-        owner: player of each index, ``(size,)`` or the parameter's shape; −1 where nobody owns it.
+        owner: player of each index, ``(size,)`` or the parameter's shape; −1 where nobody owns it. A number stands for
+            consecutive players from there on: single weights are too many to be listed.
     """
 
     name: str
     axis: int | None
-    owner: Tensor
+    owner: Tensor | int
 
-    def to(self, device: torch.device) -> Gate:
-        return Gate(self.name, self.axis, self.owner.to(device))
+    def owners(self, shape: torch.Size, device: torch.device) -> Tensor:
+        """Player of each index, listed."""
+        if isinstance(self.owner, Tensor):
+            return self.owner.to(device)
+        size = shape.numel() if self.axis is None else shape[self.axis]
+        return torch.arange(self.owner, self.owner + size, device=device)
+
+    def span(self, shape: torch.Size) -> slice | None:
+        """The slice of players that the owners are, when they are one."""
+        if isinstance(self.owner, Tensor):
+            return _consecutive(self.owner)
+        return slice(self.owner, self.owner + (shape.numel() if self.axis is None else shape[self.axis]))
 
 
 class _Block:
     """One parameter with its gates, ready to reduce and to scale."""
 
-    def __init__(self, gates: Sequence[Gate], count: int, shape: torch.Size) -> None:
+    def __init__(self, gates: Sequence[Gate], count: int, shape: torch.Size, device: torch.device) -> None:
         self.axes = [gate.axis for gate in gates]
         self.shape = shape
-        self.owners = [torch.where(g.owner < 0, count, g.owner) for g in gates]
-        self.slices = [_consecutive(g.owner) for g in gates]
+        self.slices = [gate.span(shape) for gate in gates]
+        self.owners = [self._listed(g, count, device) if s is None else None for g, s in zip(gates, self.slices)]
+
+    def _listed(self, gate: Gate, count: int, device: torch.device) -> Tensor:
+        """Owners, with a last number for nobody."""
+        owners = gate.owners(self.shape, device)
+        return torch.where(owners < 0, count, owners)
+
+    def players(self, k: int) -> Tensor | slice:
+        """Whose the k-th gate is, each once, to index with; possibly nobody's last number among them."""
+        span, owners = self.slices[k], self.owners[k]
+        if span is not None:
+            return span
+        assert owners is not None
+        return owners.flatten().unique()
 
     def factor(self, k: int, extended: Tensor) -> Tensor:
         """The k-th gate's player values, shaped to broadcast against the parameter."""
         span = self.slices[k]
-        values = extended[span] if span is not None else extended[self.owners[k]]
+        values = extended[self.owners[k] if span is None else span]
         axis = self.axes[k]
         if axis is None:
             return values.view(self.shape)
@@ -71,12 +95,15 @@ class _Block:
         """sums[g] += Σ over g's slice of left·right, times the other gates' factors when ``extended`` is given."""
         for k, axis in enumerate(self.axes):
             crossed = left * self.product(extended, skip=k) if extended is not None and len(self.axes) > 1 else left
-            row = _axis_dot(crossed, right, axis)
-            span = self.slices[k]
-            if span is not None:
-                sums[span].add_(row)
-            else:
-                sums.index_add_(0, self.owners[k].flatten(), row.flatten().to(sums.dtype))
+            self._add(sums, k, _axis_dot(crossed, right, axis))
+
+    def _add(self, sums: Tensor, k: int, row: Tensor) -> None:
+        span, owners = self.slices[k], self.owners[k]
+        if span is not None:
+            sums[span].add_(row)
+        else:
+            assert owners is not None
+            sums.index_add_(0, owners.flatten(), row.flatten().to(sums.dtype))
 
     def sq_norm_into(self, sums: Tensor, t: Tensor) -> None:
         """sums[g] += ‖t_g‖²."""
@@ -85,11 +112,7 @@ class _Block:
                 row = _axis_dot(t, t, axis)
             else:
                 row = torch.linalg.vector_norm(t.flatten(1), dim=1).square_()
-            span = self.slices[k]
-            if span is not None:
-                sums[span].add_(row)
-            else:
-                sums.index_add_(0, self.owners[k].flatten(), row.flatten().to(sums.dtype))
+            self._add(sums, k, row)
 
 
 class Gates:
@@ -115,22 +138,24 @@ class Gates:
         self._vectors = len(vectors)
         self._sizes = [named[n].numel() for n in vectors]
         device = self.parameters[0].device if self.parameters else torch.device("cpu")
-        owners = [by_name[n][0].owner.flatten() for n in vectors]
-        self._bank = torch.cat(owners).to(device) if owners else torch.zeros(0, dtype=torch.long, device=device)
+        owners = [by_name[n][0].owners(named[n].shape, device).flatten() for n in vectors]
+        self._bank = torch.cat(owners) if owners else torch.zeros(0, dtype=torch.long, device=device)
         self._bank = torch.where(self._bank < 0, count, self._bank)
-        self._blocks = [
-            _Block([g.to(device) for g in by_name[n]], count, named[n].shape) for n in self.names[self._vectors :]
-        ]
+        self._blocks = [_Block(by_name[n], count, named[n].shape, device) for n in self.names[self._vectors :]]
+        # Single weights, each owned once: sums have one term.
+        self._single = not vectors and bool(self._blocks) and all(b.axes == [None] and b.slices[0] is not None for b in self._blocks)
         self._alone = self._find_alone() if device.type == "cpu" and not vectors else {}
 
     def _find_alone(self) -> dict[int, None]:
         """Large blocks whose rows are consecutive players that own no other large slice: those can be walked through
         in pieces, since a player's sums are complete once its piece is done."""
         large = [i for i, b in enumerate(self._blocks) if len(b.shape) > 1]
+        if not any(self._blocks[i].axes == [0] for i in large):
+            return {}
         taken = torch.zeros(self.count + 1, dtype=torch.long)
         for i in large:
-            for owners in self._blocks[i].owners:
-                taken[owners.flatten().unique()] += 1
+            for k in range(len(self._blocks[i].axes)):
+                taken[self._blocks[i].players(k)] += 1
         return {
             i: None
             for i in large
@@ -140,12 +165,13 @@ class Gates:
         }
 
     def _zeros(self) -> Tensor:
-        """Where sums are gathered, with a last place for nobody: float32 at least, whatever the weights are kept in."""
-        first = self.parameters[0]
-        dtype = torch.float32
-        for parameter in self.parameters:
-            dtype = torch.promote_types(dtype, parameter.dtype)
-        return first.new_zeros(self.count + 1, dtype=dtype)
+        """Where sums are gathered, with a last place for nobody."""
+        return self.parameters[0].new_zeros(self.count + 1, dtype=self._precision())
+
+    def _precision(self) -> torch.dtype:
+        """What sums are kept in: float32 at least, whatever the weights are kept in."""
+        dtypes = (p.dtype for p in self.parameters)
+        return functools.reduce(torch.promote_types, dtypes, torch.float32)
 
     def extend(self, s: PerPlayer) -> Tensor:
         """Player values with a final 1 for whatever nobody owns."""
@@ -161,6 +187,8 @@ class Gates:
         Returns:
             ``(players,)`` sums.
         """
+        if self._single:
+            return self.elements(torch.mul, left, right)
         sums = self._zeros()
         v = self._vectors
         if v:
@@ -250,8 +278,24 @@ class Gates:
             out.append(sum((t * block.factor(k, moved) for k in range(len(block.axes))), torch.zeros_like(t)))
         return out
 
+    def elements(self, function: Callable[..., Tensor], *tensors: Sequence[Tensor]) -> PerPlayer:
+        """``function(*elements, out=…)`` of every single weight: at weight granularity, where a player is one.
+
+        Args:
+            function: elementwise, with ``out=``, such as :func:`torch.abs`.
+            tensors: each parallel to ``self.parameters``.
+        """
+        out = self.parameters[0].new_empty(self.count, dtype=self._precision())
+        for block, *held in zip(self._blocks, *tensors):
+            (span,) = block.slices
+            assert span is not None and block.axes == [None]
+            function(*(t.reshape(-1) for t in held), out=out[span])
+        return out
+
     def sq_norm(self, theta: Sequence[Tensor]) -> PerPlayer:
         """‖θ_g‖² for every player: :meth:`dot` with itself, in one pass over the large slices."""
+        if self._single:
+            return self.elements(torch.mul, theta, theta)
         v = self._vectors
         sums = self._zeros()
         if v:
@@ -268,7 +312,7 @@ class Gates:
         by_name = dict(zip(self.names, theta))
         for gate in self.gates:
             t = by_name[gate.name]
-            owner = gate.owner.to(t.device).flatten()
+            owner = gate.owners(t.shape, t.device).flatten()
             rows = t.reshape(-1, 1) if gate.axis is None else t.movedim(gate.axis, 0).reshape(owner.numel(), -1)
             counts = torch.bincount(owner[owner >= 0], minlength=self.count)
             order = torch.sort(owner, stable=True).indices

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -80,11 +81,29 @@ class Unit:
 
     Attributes:
         layers: their numbers.
-        counts: every number of players that each of them may keep, ascending.
+        steps: the numbers of players that each of them may keep, in steps of their multiple.
+        whole: how many there are, if that is allowed beside them; else 0.
     """
 
     layers: tuple[int, ...]
-    counts: np.ndarray
+    steps: range
+    whole: int = 0
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Every number of players that each of them may keep, ascending. Of single weights there are millions."""
+        found = np.arange(self.steps.start, self.steps.stop, self.steps.step)
+        return np.append(found, self.whole) if self.whole else found
+
+    @property
+    def least(self) -> int:
+        """The smallest of them."""
+        return self.steps[0] if self.steps else self.whole
+
+    @property
+    def free(self) -> bool:
+        """Whether it is one layer that may keep any number from its least to all."""
+        return len(self.layers) == 1 and self.steps.step == 1
 
     def above(self, count: int) -> int:
         """The smallest allowed number that is at least ``count``; the largest of all where there is none."""
@@ -100,18 +119,17 @@ def units(layers: Sequence[Layer]) -> list[Unit]:
     together: dict[Any, list[int]] = {}
     for i, layer in enumerate(layers):
         together.setdefault(layer.limits.tie or i, []).append(i)
-    return [Unit(tuple(found), _counts([layers[i] for i in found])) for found in together.values()]
+    return [Unit(tuple(found), *_counts([layers[i] for i in found])) for found in together.values()]
 
 
-def _counts(tied: Sequence[Layer]) -> np.ndarray:
+def _counts(tied: Sequence[Layer]) -> tuple[range, int]:
     size = min(layer.size for layer in tied)
     whole = all(layer.size == layer.dense for layer in tied)
     minimum = max(layer.minimum for layer in tied)
     multiple = math.lcm(*(layer.multiple for layer in tied))
-    found = np.arange(-(-minimum // multiple) * multiple, size + 1, multiple)
-    if not found.size or (whole and found[-1] < size):  # a layer that was cut by hand below its limits stays as it is
-        found = np.append(found, size)
-    return found
+    found = range(-(-minimum // multiple) * multiple, size + 1, multiple)
+    # A layer that was cut by hand below its limits stays as it is.
+    return found, size if not found or (whole and found[-1] < size) else 0
 
 
 def settle(layers: Iterable[Layer], auto: int) -> list[Layer]:
@@ -127,7 +145,7 @@ def settle(layers: Iterable[Layer], auto: int) -> list[Layer]:
     for unit in units(out):
         multiple = math.lcm(*(out[i].multiple for i in unit.layers))
         for i in unit.layers:
-            out[i] = replace(out[i], minimum=int(unit.counts[0]), multiple=multiple)
+            out[i] = replace(out[i], minimum=unit.least, multiple=multiple)
     return out
 
 

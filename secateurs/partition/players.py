@@ -126,8 +126,8 @@ class Players(Limited):
 
     def amount(self, name: str, keep: Mask | None = None) -> float:
         """How much of a resource the network uses when ``keep`` stays (None: all)."""
-        kept = torch.ones(self.count) if keep is None else keep.float()
-        return self.resource(name).amount(self.mass(kept))
+        mass = self.sizes if keep is None else self.mass(keep.float())
+        return self.resource(name).amount(mass)
 
     def atom_mask(self, keep: Mask) -> AtomMask:
         """The structure's keep mask: atoms that are nobody's player stay."""

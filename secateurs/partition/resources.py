@@ -59,6 +59,14 @@ class Resource:
         return slope @ self.multiplicity
 
     @cached_property
+    def uniform(self) -> bool:
+        """Whether every player costs the same, whatever the others do."""
+        if self.tables or self.factors.shape[1] != 1:
+            return False
+        each = self.marginal(np.zeros(self.multiplicity.shape[1]))
+        return bool((each == each[0]).all() and each[0] > 0)
+
+    @cached_property
     def _splits(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """For each position in the terms: the factor there, and all others."""
         return [(self.factors[:, k], np.delete(self.factors, k, axis=1)) for k in range(self.factors.shape[1])]

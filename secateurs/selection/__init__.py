@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from ..partition import Players
 from ..shapes import PerPlayer
-from .budget import fit_budget, top_k
+from .budget import fit_budget
+from .top import top_k
 from .uniform import within_layers
 
 ALLOCATIONS: dict[str, Callable[[Players, PerPlayer], PerPlayer]] = {

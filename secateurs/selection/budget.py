@@ -8,23 +8,16 @@ may overshoot, those that still fit are then taken back, highest priority first.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..partition import Players
 from ..shapes import Mask, PerPlayer
-
-
-def top_k(priority: Tensor, k: int) -> Tensor:
-    """Mask of the k largest, exactly k, ties by lower index."""
-    order = torch.sort(priority, descending=True, stable=True).indices
-    mask = torch.zeros_like(priority, dtype=torch.bool)
-    mask[order[:k]] = True
-    return mask
+from .top import top_k
 
 
 def fit_budget(players: Players, priority: PerPlayer, targets: Mapping[str, float]) -> Mask:
@@ -37,12 +30,14 @@ def fit_budget(players: Players, priority: PerPlayer, targets: Mapping[str, floa
         BudgetError: even every layer at its minimum is too much; names the smallest reachable amount.
     """
     players.require_reachable(targets)
+    if (alike := _alike(players, priority, targets)) is not None:
+        return alike
     priority = torch.nan_to_num(priority.detach().double().cpu(), nan=-torch.inf)
     queue = _queue(players, priority.numpy())
     unit_of = np.empty(len(players.layers), dtype=int)
     for number, unit in enumerate(players.units):
         unit_of[list(unit.layers)] = number
-    least = np.array([unit.counts[0] for unit in players.units], dtype=float)
+    least = np.array([unit.least for unit in players.units], dtype=float)
 
     def counts_of(taken: int) -> np.ndarray:
         return least + np.bincount(queue.unit[:taken], queue.size[:taken], minlength=len(least))
@@ -62,6 +57,23 @@ def fit_budget(players: Players, priority: PerPlayer, targets: Mapping[str, floa
     for layer, number in zip(players.layers, unit_of):
         keep[layer.start : layer.stop] = top_k(priority[layer.start : layer.stop], int(counts[number]))
     return keep.to(players.device)
+
+
+def _alike(players: Players, priority: PerPlayer, targets: Mapping[str, float]) -> Mask | None:
+    """Where all players cost the same and may leave one by one, as single weights do, the k highest. None where they
+    do not, or where a layer would fall below its minimum."""
+    resources = [players.resource(name) for name in targets]
+    if not all(unit.free for unit in players.units) or not all(r.uniform for r in resources):
+        return None
+    rooms = []
+    for resource, target in zip(resources, targets.values()):
+        nothing = np.zeros(len(players.layers))
+        each = resource.marginal(nothing)[0]
+        rooms.append((target * (1 + 1e-9) - resource.amount(nothing)) / each)
+    k = min(players.count, math.floor(min(rooms)))
+    keep = top_k(priority.detach(), k).to(players.device)
+    held = [int(keep[layer.start : layer.stop].count_nonzero()) for layer in players.layers]
+    return keep if all(n >= layer.minimum for n, layer in zip(held, players.layers)) else None
 
 
 @dataclass(frozen=True)

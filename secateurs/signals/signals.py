@@ -148,11 +148,15 @@ class Signals:
 
     def _mean(self, one: Callable[[Tensor, Tensor], list[Tensor]]) -> list[Tensor]:
         """The mean over examples of what ``one`` says of each batch."""
-        totals = [torch.zeros_like(p) for p in self.parameters]
+        totals: list[Tensor] = []
         with self._quiet():
             for x, y in self.batches:
-                for total, value in zip(totals, one(x, y)):
-                    total.add_(value, alpha=len(y) / self.examples)
+                share, values = len(y) / self.examples, one(x, y)
+                if not totals:  # a single batch is its own mean, and as large as the model
+                    totals = values if share == 1 else [v * share for v in values]
+                    continue
+                for total, value in zip(totals, values):
+                    total.add_(value, alpha=share)
         return totals
 
     def _grad(self, value: Tensor, graph: bool = False) -> list[Tensor]:
