@@ -228,22 +228,27 @@ def report(run: RunFolder, json: Json = False) -> None:
     print(Record.read(run).model_dump_json(indent=2) if json else path)
 
 
-@app.command(epilog="Example: `secateurs methods`")
-def methods(json: Json = False) -> None:
-    """List the methods: what each is, where it comes from, what it costs and needs."""
-    from ..recipes import METHODS
+@app.command(epilog="Example: `secateurs methods gradual`")
+def methods(
+    name: Annotated[Optional[str], typer.Argument(help="A method, whose options are listed.")] = None,  # noqa: UP045
+    json: Json = False,
+) -> None:
+    """List the methods: what each is, where it comes from, what it costs and needs; or the options of one."""
+    from ..recipes import METHODS, described, find_method
 
     rows = [
         {k: getattr(m, k) for k in ("name", "summary", "source", "cost", "needs")}
-        | {"options": {n: f.default for n, f in m.options.model_fields.items()}}
-        for m in METHODS.values()
+        | {"options": {o.name: {"default": o.default, "text": o.text} for o in described(m.options)}}
+        for m in (METHODS.values() if name is None else [find_method(name)])
     ]
     if json:
         print(json_.dumps(rows, indent=2))
         return
-    from .tables import method_table
+    from .tables import method_table, option_table
 
     method_table(rows)
+    if name is not None:
+        option_table(rows[0]["options"])
 
 
 @app.command(epilog="Example: `secateurs reproduce game --data mnist:DIR --quick`")

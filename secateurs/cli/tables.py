@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -152,7 +153,21 @@ def method_table(rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_row(*(escape(row[k]) for k in ("name", "summary", "source", "cost", "needs")))
     console = _console()
     console.print(table)
-    console.print("options of each: secateurs methods --json; set them with --set NAME=VALUE", highlight=False)
+    if len(rows) > 1:
+        console.print("options of one: secateurs methods NAME; set them with --set NAME=VALUE", highlight=False)
+
+
+def option_table(options: Mapping[str, Mapping[str, Any]]) -> None:
+    """What one method can be told."""
+    table = _table("option", "default", "")
+    for column in table.columns[1:]:
+        column.justify = "left"
+    for name, option in options.items():
+        default = option["default"]
+        table.add_row(name, "" if default in (None, ()) else json.dumps(default), escape(option["text"].replace("``", "")))
+    console = _console()
+    console.print(table)
+    console.print("set them with --set NAME=VALUE; durations are fractions of all steps", highlight=False)
 
 
 def reproduction(result: Mapping[str, Any], paths: Sequence[Path]) -> None:

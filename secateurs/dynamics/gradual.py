@@ -23,7 +23,8 @@ class GradualSettings(Timing):
     """When the mask closes.
 
     Attributes:
-        every: optimizer steps between two masks. power: exponent of the path.
+        every: optimizer steps between two masks.
+        power: exponent of the path.
     """
 
     every: int = Field(default=50, ge=1)

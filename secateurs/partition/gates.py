@@ -69,6 +69,11 @@ class _Block:
         owners = gate.owners(self.shape, device)
         return torch.where(owners < 0, count, owners)
 
+    @property
+    def single(self) -> bool:
+        """Whether every element has an owner of its own, in order."""
+        return self.axes == [None] and self.slices[0] is not None
+
     def players(self, k: int) -> Tensor | slice:
         """Whose the k-th gate is, each once, to index with; possibly nobody's last number among them."""
         span, owners = self.slices[k], self.owners[k]
@@ -143,7 +148,7 @@ class Gates:
         self._bank = torch.where(self._bank < 0, count, self._bank)
         self._blocks = [_Block(by_name[n], count, named[n].shape, device) for n in self.names[self._vectors :]]
         # Single weights, each owned once: sums have one term.
-        self._single = not vectors and bool(self._blocks) and all(b.axes == [None] and b.slices[0] is not None for b in self._blocks)
+        self._single = bool(self._blocks) and not vectors and all(block.single for block in self._blocks)
         self._alone = self._find_alone() if device.type == "cpu" and not vectors else {}
 
     def _find_alone(self) -> dict[int, None]:

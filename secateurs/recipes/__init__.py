@@ -1,6 +1,7 @@
 """Recipes: named methods, the run that carries one out, and what can be done with a finished run."""
 
 from ..spec import RunConfig
+from .described import Option, described
 from .equilibrium import Equilibrium
 from .finish import versions
 from .flagship import EquilibriumOptions, EquilibriumRun
@@ -19,10 +20,12 @@ __all__ = [
     "Method",
     "OneShotOptions",
     "OneShotRun",
+    "Option",
     "Pruning",
     "RunConfig",
     "TrainOptions",
     "bench_run",
+    "described",
     "export_run",
     "find_method",
     "inspect_model",

@@ -29,7 +29,12 @@ class EquilibriumOptions(TrainOptions):
     Attributes:
         warmup: plain training before the market opens.
         market: where the path reaches the budget and the cut is made.
-        travel, rent, knee, damping, power, proportion: see :class:`secateurs.dynamics.MarketSettings`.
+        travel: how many times a player of average benefit could cross [0, 1] within the market; sets η_s.
+        rent: ``concave`` or ``linear``.
+        knee: κ of the concave rent.
+        damping: of the benefit's moving average.
+        power: exponent of the path.
+        proportion: ρ of the fair share: 1 charges a layer's groups for their share of it, 0 for what they use.
         settle: share of the market's time that it stays at the budget before the cut, for decisions to become binary.
         compact: cut idle players out of the live network during training.
     """

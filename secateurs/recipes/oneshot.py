@@ -25,12 +25,13 @@ class OneShotOptions(TrainOptions):
     """Options of the one-shot methods.
 
     Attributes:
-        cut: fraction of all steps trained densely before the cut. None: 0.5, or 0 for a score that is meant for
-            networks before training.
+        cut: fraction of all steps trained densely before the cut; by default 0.5, or 0 for scores that are meant for
+            untrained networks.
         calibration: batches of training data that gradients are averaged over.
-        allocation: 'global' compares scores across layers; 'uniform' takes the same share of every layer; 'erk' keeps
-            a share in proportion to (sum of a layer's dimensions) / (their product).
-        rounds: how often scores are taken on the way to the budget. None: once, or as often as the score says.
+        allocation: ``global`` compares scores across layers; ``uniform`` takes the same share of every layer; ``erk``
+            keeps a share in proportion to (sum of a layer's dimensions) / (their product).
+        rounds: how often scores are taken on the way to the budget, which shrinks geometrically; by default as often
+            as the score says.
         probes: random directions that a curvature is estimated with.
     """
 

@@ -19,17 +19,22 @@ class TrainOptions(Frozen):
     """How weights are trained; shared by every method so that comparisons are fair.
 
     Attributes:
-        optimizer: 'adam', 'sgd' (Nesterov momentum 0.9), or 'auto': sgd where the model has BatchNorm,
-            else adam.
-        lr: peak learning rate; None: 1e-3 for adam, 0.1 for sgd.
-        recovery_lr: peak after the cut; None: 5e-3 for adam, 0.1 for sgd.
-        weight_decay: None: 0 for adam, 5e-4 for sgd.
-        minimum, maximum_ratio, round_to: limits of every layer, see :meth:`secateurs.partition.Players.limit`.
-            ``round_to`` None: 'auto' where the budget names latency, else 1.
-        limit: limits of some layers, such as ``layer1.*:minimum=8,round_to=16``; the later one holds.
-        ignore: modules whose outputs are left whole.
-        tie: layers that keep equally many groups: names or patterns, separated by commas.
-        distill: weight of the distillation loss from the dense reference during recovery, 0 to 1.
+        optimizer: ``adam``, ``sgd`` (Nesterov momentum 0.9), or ``auto``: sgd where the model has BatchNorm, else adam.
+        lr: peak learning rate; by default 1e-3 for adam, 0.1 for sgd.
+        recovery_lr: peak after the cut; by default 5e-3 for adam, 0.1 for sgd.
+        weight_decay: by default 0 for adam, 5e-4 for sgd; never on what has a price of its own.
+        label_smoothing: share of every target that is spread over all classes.
+        clip: largest norm of the whole gradient.
+        minimum: groups that every layer keeps; by default none where groups are blocks.
+        maximum_ratio: largest share of a layer that may be removed.
+        round_to: every layer's width is a multiple of this, or ``auto``; by default 1, but ``auto`` where the budget
+            names latency.
+        limit: the three above for some layers, ``["layer1.*:minimum=8,round_to=16"]``, the later one holds; on the
+            command line ``--limit``.
+        ignore: modules whose outputs stay whole, ``["layer1", "*.conv2"]``; ``--ignore``.
+        tie: layers that keep equally many groups, names or patterns, ``["fc1,fc2"]``; ``--tie``.
+        distill: weight of distillation from the dense reference during recovery, 0 to 1.
+        temperature: of the distillation.
     """
 
     optimizer: Literal["auto", "adam", "sgd"] = "auto"

@@ -102,8 +102,8 @@ class DynamicsOptions(TrainOptions):
     """Options of the methods that move participation; each has its own settings beside them.
 
     Attributes:
-        warmup: plain training before participation moves, as a fraction of all steps. None: as the method says.
-        cut: where the budget is reached and the cut is made. None: as the method says.
+        warmup: plain training before participation moves, as a fraction of all steps; by default as the method says.
+        cut: where the budget is reached and the cut is made; by default as the method says.
     """
 
     warmup: float | None = Field(default=None, ge=0, lt=1)

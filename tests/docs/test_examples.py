@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 
 from secateurs import Record
 from secateurs.cli.app import app
-from secateurs.recipes import METHODS, EquilibriumOptions, OneShotOptions, RunConfig, TrainOptions, prune
+from secateurs.recipes import METHODS, RunConfig, described, prune
 from secateurs.report import picture, write
 from secateurs.spec import Budget
 from secateurs.zoo import MODELS
@@ -135,32 +136,29 @@ def test_every_command_model_and_option_is_documented() -> None:
         assert f"`{name}`" in page
 
 
-def test_methods_and_their_options_are_documented_with_their_defaults() -> None:
-    page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
-    general, _, rest = page.partition("## Options of every method")[2].partition("## Options of `equilibrium`")
-    equilibrium, _, oneshot = rest.partition("## Options of the one-shot methods")
-    for name in METHODS:
-        assert f"| `{name}` |" in page
-    common = set(TrainOptions.model_fields)
-    for kind, section, inherited in (
-        (TrainOptions, general, set()),
-        (EquilibriumOptions, equilibrium, common),
-        (OneShotOptions, oneshot, common),
-    ):
-        listed = dict(re.findall(r"^\| `(\w+)` \| *`?([^`| ]*)`? *\|", section, re.MULTILINE))
-        wanted = {n: f.default for n, f in kind.model_fields.items() if n not in inherited}
-        assert set(listed) == set(wanted)
-        for name, default in wanted.items():
-            text = str(default).lower() if isinstance(default, bool) else str(default)
-            written = "" if default in (None, ()) else text
-            assert listed[name] == written, name
-
-
-def test_the_readme_shows_the_record_of_the_demo() -> None:
-    spec = importlib.util.spec_from_file_location("docs_demo", ROOT / "docs" / "demo.py")
+def _tool(name: str) -> ModuleType:
+    """A script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
+    return tool
+
+
+def test_the_tables_of_methods_are_those_of_the_registries() -> None:
+    tool = _tool("methods")
+    text = tool.PAGE.read_text(encoding="utf-8")
+    assert tool.page(text) == text, "run `python docs/methods.py`"
+
+
+def test_every_option_of_every_method_says_what_it_is() -> None:
+    for method in METHODS.values():
+        for option in described(method.options):
+            assert option.text, f"{method.options.__name__} does not say what {option.name} is"
+
+
+def test_the_readme_shows_the_record_of_the_demo() -> None:
+    tool = _tool("demo")
     record = Record.read(tool.RECORD)
     text = tool.README.read_text(encoding="utf-8")
     start, stop = tool.between(text)
