@@ -163,8 +163,8 @@ def option_table(options: Mapping[str, Mapping[str, Any]]) -> None:
     for column in table.columns[1:]:
         column.justify = "left"
     for name, option in options.items():
-        default = option["default"]
-        table.add_row(name, "" if default in (None, ()) else json.dumps(default), escape(option["text"].replace("``", "")))
+        default, text = option["default"], option["text"].replace("``", "")
+        table.add_row(name, "" if default in (None, ()) else json.dumps(default), escape(text))
     console = _console()
     console.print(table)
     console.print("set them with --set NAME=VALUE; durations are fractions of all steps", highlight=False)

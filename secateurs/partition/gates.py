@@ -69,11 +69,6 @@ class _Block:
         owners = gate.owners(self.shape, device)
         return torch.where(owners < 0, count, owners)
 
-    @property
-    def single(self) -> bool:
-        """Whether every element has an owner of its own, in order."""
-        return self.axes == [None] and self.slices[0] is not None
-
     def players(self, k: int) -> Tensor | slice:
         """Whose the k-th gate is, each once, to index with; possibly nobody's last number among them."""
         span, owners = self.slices[k], self.owners[k]
@@ -148,8 +143,17 @@ class Gates:
         self._bank = torch.where(self._bank < 0, count, self._bank)
         self._blocks = [_Block(by_name[n], count, named[n].shape, device) for n in self.names[self._vectors :]]
         # Single weights, each owned once: sums have one term.
-        self._single = bool(self._blocks) and not vectors and all(block.single for block in self._blocks)
+        self._single = not vectors and self._tile()
         self._alone = self._find_alone() if device.type == "cpu" and not vectors else {}
+
+    def _tile(self) -> bool:
+        """Whether every player is one element, and they lie in the blocks in order."""
+        stop = 0
+        for block in self._blocks:
+            if block.axes != [None] or block.slices[0] is None or block.slices[0].start != stop:
+                return False
+            stop = block.slices[0].stop
+        return stop == self.count
 
     def _find_alone(self) -> dict[int, None]:
         """Large blocks whose rows are consecutive players that own no other large slice: those can be walked through
