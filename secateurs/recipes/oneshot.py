@@ -12,7 +12,7 @@ from ..criteria import Score
 from ..partition import Players
 from ..selection import ALLOCATIONS, fit_budget
 from ..shapes import Mask, PerPlayer
-from ..signals import Signals
+from ..signals import Batch, Signals
 from ..spec import Budget, derive_seed
 from ..structure import Shrunk, shrink
 from ..training import Trainer, decided
@@ -27,7 +27,7 @@ class OneShotOptions(TrainOptions):
     Attributes:
         cut: fraction of all steps trained densely before the cut. None: 0.5, or 0 for a score that is meant for
             networks before training.
-        calibration: batches of training data that gradients are averaged over.
+        calibration: batches of training data that are looked at. None: as many as the score asks for, mostly 16.
         allocation: 'global' compares scores across layers; 'uniform' takes the same share of every layer; 'erk' keeps
             a share in proportion to (sum of a layer's dimensions) / (their product).
         rounds: how often scores are taken on the way to the budget. None: once, or as often as the score says.
@@ -35,7 +35,7 @@ class OneShotOptions(TrainOptions):
     """
 
     cut: float | None = Field(default=None, ge=0, lt=1)
-    calibration: int = Field(default=16, ge=1)
+    calibration: int | None = Field(default=None, ge=1)
     allocation: Literal["global", "uniform", "erk"] = "global"
     rounds: int | None = Field(default=None, ge=1)
     probes: int = Field(default=16, ge=1)
@@ -115,14 +115,15 @@ class OneShotRun(Pruning):
 
     def signals(self, trainer: Trainer) -> Signals:
         """Calibration batches, in training mode where the network has not been trained."""
-        batches = []
+        batches: list[Batch] = []
+        wanted = self.options.calibration or self.score.calibration
         stream = trainer.data.train.batches(
             trainer.batch_size, epoch=None, seed=trainer.seed, drop_last=True, device=trainer.device
         )
         if self.score.needs != "nothing":
             for batch in stream:
                 batches.append(batch)
-                if len(batches) == self.options.calibration:
+                if len(batches) == wanted:
                     break
         generator = torch.Generator().manual_seed(derive_seed(trainer.seed, "scores"))
         return Signals(
