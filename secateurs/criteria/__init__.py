@@ -9,6 +9,7 @@ from .geometric_median import GeometricMedian
 from .grasp import Grasp
 from .magnitude import Magnitude, MagnitudeL1
 from .obd import OBD
+from .obs import OBS
 from .random import Random
 from .skeleton import Skeleton
 from .snip import Snip
@@ -28,6 +29,7 @@ SCORES: dict[str, type[Score]] = {
         Taylor2,
         Skeleton,
         OBD,
+        OBS,
         Fisher,
         Snip,
         Grasp,
@@ -38,6 +40,7 @@ SCORES: dict[str, type[Score]] = {
 
 __all__ = [
     "OBD",
+    "OBS",
     "SCORES",
     "Activation",
     "Apoz",
