@@ -17,15 +17,15 @@ from .base import Score
 
 
 class SynFlow(Score):
-    """|⟨θ_g, ∂R/∂θ_g⟩| with R = 1ᵀ(Π_l |θ^[l]|)1 (Tanaka et al. 2020): the network with the absolute values of its
-    weights, on an input of ones, its outputs summed.
+    """⟨|θ_g|, ∂R/∂|θ_g|⟩/R with R = 1ᵀ(Π_l |θ^[l]|)1 (Tanaka et al. 2020): the network with the absolute values of its
+    weights, on an input of ones, its outputs summed; as a share of R, which may be beyond what float32 holds.
 
-    The sum of the scores over each layer's weights is R, whatever the layer's size (where there are no biases and the
+    The sum of the scores over each layer's weights is 1, whatever the layer's size (where there are no biases and the
     nonlinearities are those of ReLU). So a layer that has lost much concentrates what is left, and over many rounds,
     the mask closing geometrically, none is emptied while others have more.
 
-    The network runs in evaluation mode; BatchNorm's running means are taken as zero, so that it only scales. Numbers
-    are float64: R grows with the product of all widths. The model itself is not changed.
+    The network runs in evaluation mode; BatchNorm's running means are taken as zero, so that it only scales. It runs in
+    float64: R grows with the product of all widths. The model itself is not changed.
 
     Raises:
         StructureError: no input is of floating point, so that there are no ones to give; or R is not finite.
@@ -47,7 +47,8 @@ class SynFlow(Score):
             raise StructureError(f"score 'synflow': the flow through {type(players.model).__name__} is {flow.item():g}")
         grads = torch.autograd.grad(flow, gated, allow_unused=True)
         flows = [torch.zeros_like(t) if g is None else g for t, g in zip(gated, grads)]
-        return players.gates.dot(flows, [t.detach() for t in gated])
+        share = flow.detach() if float(flow.detach()) > 0 else torch.ones_like(flow)
+        return players.gates.dot([f / share for f in flows], [t.detach() for t in gated])
 
 
 def _absolute(model: nn.Module) -> dict[str, Tensor]:
