@@ -1,11 +1,61 @@
 """Criteria: scores, one file each."""
 
 from ..signals import Signals
+from .activation import Activation, Apoz
 from .base import Score
-from .magnitude import Magnitude
+from .bn_scale import BNScale
+from .fisher import Fisher
+from .geometric_median import GeometricMedian
+from .grasp import Grasp
+from .magnitude import Magnitude, MagnitudeL1
+from .obd import OBD
+from .obs import OBS
 from .random import Random
-from .taylor import Taylor
+from .skeleton import Skeleton
+from .snip import Snip
+from .synflow import SynFlow
+from .taylor import Taylor, Taylor2
 
-SCORES: dict[str, type[Score]] = {cls.name: cls for cls in (Magnitude, Taylor, Random)}
+SCORES: dict[str, type[Score]] = {
+    cls.name: cls
+    for cls in (
+        Magnitude,
+        MagnitudeL1,
+        GeometricMedian,
+        BNScale,
+        Activation,
+        Apoz,
+        Taylor,
+        Taylor2,
+        Skeleton,
+        OBD,
+        OBS,
+        Fisher,
+        Snip,
+        Grasp,
+        SynFlow,
+        Random,
+    )
+}
 
-__all__ = ["SCORES", "Magnitude", "Random", "Score", "Signals", "Taylor"]
+__all__ = [
+    "OBD",
+    "OBS",
+    "SCORES",
+    "Activation",
+    "Apoz",
+    "BNScale",
+    "Fisher",
+    "GeometricMedian",
+    "Grasp",
+    "Magnitude",
+    "MagnitudeL1",
+    "Random",
+    "Score",
+    "Signals",
+    "Skeleton",
+    "Snip",
+    "SynFlow",
+    "Taylor",
+    "Taylor2",
+]

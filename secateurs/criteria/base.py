@@ -22,6 +22,7 @@ class Score(ABC):
         granularities: what its mathematics is defined for.
         early: it is meant for networks that have not been trained yet.
         rounds: how often it is asked, the mask shrinking geometrically in between.
+        calibration: batches that it looks at, unless told otherwise.
     """
 
     name: ClassVar[str]
@@ -32,6 +33,7 @@ class Score(ABC):
     granularities: ClassVar[tuple[str, ...]] = EVERY
     early: ClassVar[bool] = False
     rounds: ClassVar[int] = 1
+    calibration: ClassVar[int] = 16
 
     @abstractmethod
     def __call__(self, players: Players, signals: Signals) -> PerPlayer:

@@ -10,13 +10,18 @@ from ..partition import Players
 from ..shapes import PerPlayer
 from ..signals import Signals
 from .base import Score
+from .places import producers, summed
+
+OWN = ("weight", "block")  # granularities whose players are measured by their gate slices
 
 
 class Magnitude(Score):
     """‖w_g‖₂ of the weights that *produce* what the player carries: a filter's or neuron's incoming weights
-    (Li et al. 2017, with the ℓ2 norm), a weight's |w| at weight granularity.
+    (Li et al. 2017, with the ℓ2 norm), a weight's |w| at weight granularity. A block's are those that silence it, such
+    as the scales and shifts of its last BatchNorm.
 
-    Producers are the output axes of weights with two or more dimensions; several tied producers add in squares.
+    Keeping the k largest |w| is the Euclidean projection onto ‖w‖₀ ≤ k. Producers are the output axes of weights with
+    two or more dimensions; several tied producers add in squares.
     """
 
     name: ClassVar[str] = "magnitude"
@@ -25,21 +30,25 @@ class Magnitude(Score):
 
     def __call__(self, players: Players, signals: Signals) -> PerPlayer:
         if players.granularity == "weight":
-            return players.gates.elements(torch.abs, [p.detach() for p in players.gates.parameters])
-        return produced_norms(players).sqrt()
+            return players.gates.elements(torch.abs, signals.theta)
+        if players.granularity in OWN:
+            return players.gates.sq_norm(signals.theta).sqrt()
+        return summed(players, ((found, rows.square().sum(1)) for found, rows in producers(players))).sqrt()
 
 
-def produced_norms(players: Players) -> PerPlayer:
-    """Σ of squared producer weights of every player."""
-    named = dict(players.model.named_parameters(remove_duplicate=False))
-    player_of = torch.full((players.structure.atoms + 1,), players.count, dtype=torch.long)
-    player_of[players.atoms.cpu()] = torch.arange(players.count)
-    sums = torch.zeros(players.count + 1)
-    for (name, axis), ids in players.structure.axes.items():
-        parameter = named.get(name)
-        if parameter is None or parameter.dim() < 2 or axis != 0:
-            continue
-        squares = parameter.detach().float().square().flatten(1).sum(1).cpu()
-        owner = torch.from_numpy(ids)
-        sums.index_add_(0, torch.where(owner >= 0, player_of[owner], players.count), squares)
-    return sums[: players.count].to(players.device)
+class MagnitudeL1(Score):
+    """‖w_g‖₁ of the same weights. At channel granularity this is the filter norm of Li et al. (2017), Σ|F_i|; several
+    tied producers add.
+    """
+
+    name: ClassVar[str] = "magnitude-l1"
+    summary: ClassVar[str] = "the smallest ℓ1 norm of the weights that make a group"
+    source: ClassVar[str] = "Li et al. 2017 (filters)"
+
+    def __call__(self, players: Players, signals: Signals) -> PerPlayer:
+        if players.granularity == "weight":
+            return players.gates.elements(torch.abs, signals.theta)
+        if players.granularity in OWN:
+            theta = signals.theta
+            return players.gates.dot(theta, [torch.sign(t) for t in theta])
+        return summed(players, ((found, rows.abs().sum(1)) for found, rows in producers(players)))

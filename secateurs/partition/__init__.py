@@ -2,7 +2,7 @@
 
 from .find import GRANULARITIES, players
 from .gates import Gate, Gates
-from .layers import Layer, Limits, Unit
+from .layers import Layer, Limits, Unit, matching
 from .limits import device_multiple, parse_limit
 from .players import MEASURED, Players
 from .resources import Resource
@@ -19,6 +19,7 @@ __all__ = [
     "Resource",
     "Unit",
     "device_multiple",
+    "matching",
     "parse_limit",
     "players",
     "scale_free_layers",

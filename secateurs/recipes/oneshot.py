@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from ..criteria import Score
+from ..errors import BudgetError
 from ..partition import Players
-from ..selection import ALLOCATIONS, fit_budget
+from ..selection import (
+    ALLOCATIONS,
+    Allocation,
+    by_shares,
+    fit_budget,
+    parse_pattern,
+    parse_shares,
+    pattern_mask,
+    unpatterned,
+)
 from ..shapes import Mask, PerPlayer
-from ..signals import Signals
+from ..signals import Batch, Signals
 from ..spec import Budget, derive_seed
 from ..structure import Shrunk, shrink
 from ..training import Trainer, decided
@@ -27,19 +39,50 @@ class OneShotOptions(TrainOptions):
     Attributes:
         cut: fraction of all steps trained densely before the cut; by default 0.5, or 0 for scores that are meant for
             untrained networks.
-        calibration: batches of training data that gradients are averaged over.
+        calibration: batches of training data that are looked at; by default as many as the score asks for, mostly 16.
         allocation: ``global`` compares scores across layers; ``uniform`` takes the same share of every layer; ``erk``
-            keeps a share in proportion to (sum of a layer's dimensions) / (their product).
+            keeps a share in proportion to (sum of a layer's dimensions) / (their product); ``shares`` what ``shares``
+            says.
+        shares: relative densities of layers, by name or pattern, such as ``fc1=0.2``; the later one holds, and layers
+            that none names have 1. Given alone, they make the allocation ``shares``.
+        pattern: ``n:m``, such as 2:4: of every m consecutive weights along the input exactly the n best stay, whatever
+            the budget leaves beyond that. For single weights only. Layers whose input width is no multiple of m stay
+            dense.
         rounds: how often scores are taken on the way to the budget, which shrinks geometrically; by default as often
             as the score says.
         probes: random directions that a curvature is estimated with.
     """
 
     cut: float | None = Field(default=None, ge=0, lt=1)
-    calibration: int = Field(default=16, ge=1)
-    allocation: Literal["global", "uniform", "erk"] = "global"
+    calibration: int | None = Field(default=None, ge=1)
+    allocation: Literal["global", "uniform", "erk", "shares"] = "global"
+    shares: tuple[str, ...] = Field(default=(), validate_default=True)
     rounds: int | None = Field(default=None, ge=1)
     probes: int = Field(default=16, ge=1)
+    pattern: str | None = None
+
+    @field_validator("shares", mode="before")
+    @classmethod
+    def _one_share_or_several(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
+
+    @field_validator("shares")
+    @classmethod
+    def _shares_are_looked_at(cls, given: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        parse_shares(given)
+        allocation = info.data.get("allocation")
+        if given and allocation not in ("shares", "global"):
+            raise ValueError(f"allocation={allocation!r} does not look at shares; leave one of the two out")
+        if allocation == "shares" and not given:
+            raise ValueError("allocation='shares' needs some, such as shares=['fc1=0.2', 'out=0.5']")
+        return given
+
+    @field_validator("pattern")
+    @classmethod
+    def _pattern_is_one(cls, given: str | None) -> str | None:
+        if given is not None:
+            parse_pattern(given)
+        return given
 
 
 class OneShotRun(Pruning):
@@ -58,7 +101,31 @@ class OneShotRun(Pruning):
     ) -> None:
         score.require(players)
         self.score = score
+        shares = parse_shares(options.shares)
+        self.priority: Allocation = partial(by_shares, shares=shares) if shares else ALLOCATIONS[options.allocation]
+        self.priority(players, torch.zeros(players.count))  # whatever it cannot do is said before training
         super().__init__(players, budget, options, total, folder)
+        self.pattern = parse_pattern(options.pattern) if options.pattern else None
+        if self.pattern:
+            self._require_room(budget)
+
+    def _require_room(self, budget: Budget) -> None:
+        """How many a pattern leaves is known beforehand, whatever the scores."""
+        assert self.pattern is not None
+        players, (n, m) = self.players, self.pattern
+        keep = pattern_mask(players, torch.zeros(players.count), n, m)
+        for name, target in self.targets.items():
+            left = players.amount(name, keep)
+            if left > target * (1 + 1e-9):
+                share = left / players.amount(name)
+                raise BudgetError(
+                    f"budget {name}={budget.given[name]:g} is {target:,.0f} {name}, and pattern {n}:{m} leaves "
+                    f"{left:,.0f} ({share:.4f} of dense); ask for at least that, or for another pattern"
+                )
+        if dense := unpatterned(players, m):
+            warnings.warn(
+                f"pattern {n}:{m} leaves {', '.join(dense)} dense: the input width is no multiple of {m}", stacklevel=2
+            )
 
     def cut_at(self) -> float:
         asked = self.options.cut
@@ -88,9 +155,13 @@ class OneShotRun(Pruning):
         return shrink(p.model, p.structure, p.atom_mask(keep), example_inputs=p.example_inputs, inplace=inplace)
 
     def select(self, scores: PerPlayer, targets: dict[str, float] | None = None) -> Mask:
-        """Who fits the budget, as the allocation ranks them."""
-        priority = ALLOCATIONS[self.options.allocation](self.players, scores)
-        return fit_budget(self.players, priority, self.targets if targets is None else targets)
+        """Who fits the budget, as the allocation ranks them; or, where a pattern is asked for and no other targets are
+        given, who fits the pattern."""
+        if self.pattern and targets is None:
+            return pattern_mask(self.players, scores, *self.pattern)
+        return fit_budget(
+            self.players, self.priority(self.players, scores), self.targets if targets is None else targets
+        )
 
     def scores(self, signals: Signals) -> PerPlayer:
         """The score's numbers. Over several rounds the budget shrinks geometrically, who leaves is masked and stays
@@ -116,14 +187,15 @@ class OneShotRun(Pruning):
 
     def signals(self, trainer: Trainer) -> Signals:
         """Calibration batches, in training mode where the network has not been trained."""
-        batches = []
+        batches: list[Batch] = []
+        wanted = self.options.calibration or self.score.calibration
         stream = trainer.data.train.batches(
             trainer.batch_size, epoch=None, seed=trainer.seed, drop_last=True, device=trainer.device
         )
         if self.score.needs != "nothing":
             for batch in stream:
                 batches.append(batch)
-                if len(batches) == self.options.calibration:
+                if len(batches) == wanted:
                     break
         generator = torch.Generator().manual_seed(derive_seed(trainer.seed, "scores"))
         return Signals(

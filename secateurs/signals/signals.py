@@ -12,8 +12,9 @@ they were.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import TypeAlias
 
 import torch
@@ -25,6 +26,8 @@ from ..shapes import PerPlayer
 from ..training import Loss, cross_entropy
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
+
+MEMORY = 1 << 30  # bytes that the gradients of single examples may take
 
 
 class Signals:
@@ -58,12 +61,12 @@ class Signals:
         self.training = training
         self.probes = probes
 
-    def renewed(self) -> Signals:
-        """The same, nothing computed yet: for weights that have changed. Random draws go on."""
+    def renewed(self, loss: Loss | None = None) -> Signals:
+        """The same, nothing computed yet: for weights that have changed, or for another loss. Random draws go on."""
         return Signals(
             self.players,
             self._batches,
-            loss=self.loss,
+            loss=loss or self.loss,
             generator=self.generator,
             training=self.training,
             probes=self.probes,
@@ -101,13 +104,21 @@ class Signals:
         """H·v over the gated parameters, by differentiating ⟨∂L/∂θ, v⟩."""
 
         def one(x: Tensor, y: Tensor) -> list[Tensor]:
-            grads = self._grad(self.loss(self.players.model, x, y), graph=True)
-            inner = sum((g * v).sum() for g, v in zip(grads, vectors) if g.requires_grad)
-            if not isinstance(inner, Tensor):  # a loss that is linear in them all
-                return [torch.zeros_like(v) for v in vectors]
-            return self._grad(inner)
+            return self._along(self._grad(self.loss(self.players.model, x, y), graph=True), vectors)
 
         return self._mean(one)
+
+    @cached_property
+    def gradient_product(self) -> tuple[list[Tensor], list[Tensor]]:
+        """(g, H·g), g the gradient and H the Hessian of the mean loss. Of a single batch both come from one forward
+        pass; of several, g must be known of all before the first product."""
+        if len(self.batches) > 1:
+            return self.gradient, self.product(self.gradient)
+        (x, y) = self.batches[0]
+        with self.mode() as model:
+            grads = self._grad(self.loss(model, x, y), graph=True)
+            held = [g.detach() for g in grads]
+            return held, self._along(grads, held)
 
     @cached_property
     def examples(self) -> int:
@@ -115,8 +126,9 @@ class Signals:
         return sum(len(y) for _, y in self.batches)
 
     def each_example(self) -> Iterator[list[Tensor]]:
-        """∂L_n/∂θ of every single example n, one after another."""
-        with self._quiet() as model:
+        """∂L_n/∂θ of every single example n, one after another; in evaluation mode, since BatchNorm has no statistics
+        of one example."""
+        with self.mode(training=False) as model:
             for x, y in self.batches:
                 for i in range(len(y)):
                     yield self._grad(self.loss(model, x[i : i + 1], y[i : i + 1]))
@@ -126,6 +138,17 @@ class Signals:
         """∂L_n/∂s_g, ``(examples, players)``."""
         theta = self.theta
         return torch.stack([self.players.gates.dot(g, theta) for g in self.each_example()])
+
+    @cached_property
+    def example_gradients(self) -> Tensor:
+        """∂L_n/∂θ laid end to end in the order of ``parameters``, ``(examples, elements)``; of the first examples only
+        where those of all would take more than ``MEMORY`` bytes."""
+        width = sum(p.numel() for p in self.parameters)
+        most = max(1, MEMORY // (width * self.players.dtype.itemsize))
+        out = torch.empty(min(self.examples, most), width, dtype=self.players.dtype, device=self.players.device)
+        for row, grads in zip(out, islice(self.each_example(), most)):
+            torch.cat([g.flatten() for g in grads], out=row)
+        return out
 
     @cached_property
     def curvature(self) -> PerPlayer:
@@ -144,12 +167,29 @@ class Signals:
             total += signs * gates.dot(self.product(gates.tangent(theta, signs)), theta)
         return total if exact else total / self.probes
 
+    def visit(self, modules: Mapping[str, nn.Module], look: Callable[[str, Tensor], None]) -> None:
+        """Run the model over every batch, without gradients.
+
+        Args:
+            modules: those to watch, by name.
+            look: called with a module's name and the first tensor it is given, at every call of it.
+        """
+
+        def hook(name: str) -> Callable[[nn.Module, tuple, dict], None]:
+            return lambda _, args, kwargs: look(name, args[0] if args else next(iter(kwargs.values())))
+
+        with self.mode() as model, contextlib.ExitStack() as stack, torch.no_grad():
+            for name, module in modules.items():
+                stack.callback(module.register_forward_pre_hook(hook(name), with_kwargs=True).remove)
+            for x, _ in self.batches:
+                model(x)
+
     # -- running the model --------------------------------------------------------------------------------
 
     def _mean(self, one: Callable[[Tensor, Tensor], list[Tensor]]) -> list[Tensor]:
         """The mean over examples of what ``one`` says of each batch."""
         totals: list[Tensor] = []
-        with self._quiet():
+        with self.mode():
             for x, y in self.batches:
                 share, values = len(y) / self.examples, one(x, y)
                 if not totals:  # a single batch is its own mean, and as large as the model
@@ -163,14 +203,22 @@ class Signals:
         grads = torch.autograd.grad(value, self.parameters, create_graph=graph, allow_unused=True)
         return [torch.zeros_like(p) if g is None else g for p, g in zip(self.parameters, grads)]
 
+    def _along(self, grads: Sequence[Tensor], vectors: Sequence[Tensor]) -> list[Tensor]:
+        """∂⟨grads, vectors⟩/∂θ, where the gradients carry a graph."""
+        inner = sum((g * v).sum() for g, v in zip(grads, vectors) if g.requires_grad)
+        if not isinstance(inner, Tensor):  # a loss that is linear in them all
+            return [torch.zeros_like(v) for v in vectors]
+        return self._grad(inner)
+
     @contextlib.contextmanager
-    def _quiet(self) -> Iterator[nn.Module]:
-        """The model in the asked mode, its buffers and the random state put back afterwards."""
+    def mode(self, training: bool | None = None) -> Iterator[nn.Module]:
+        """The model in the asked mode (None: that of these signals), to be run; mode, buffers and random state are put
+        back afterwards."""
         model = self.players.model
         modes = [(m, m.training) for m in model.modules()]
         held = [(b, b.detach().clone()) for b in model.buffers()]
         devices = [self.players.device] if self.players.device.type == "cuda" else []
-        model.train(self.training)
+        model.train(self.training if training is None else training)
         try:
             with torch.random.fork_rng(devices=devices), torch.enable_grad():
                 torch.manual_seed(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .callback import Callback, Loss, cross_entropy
+from .callback import Callback, Loss, cross_entropy, logits
 from .checkpoint import Checkpoint
 from .evaluation import Evaluation, evaluate, evaluate_many
 from .processes import decided, fitting, make_accelerator
@@ -24,5 +24,6 @@ __all__ = [
     "evaluate",
     "evaluate_many",
     "fitting",
+    "logits",
     "make_accelerator",
 ]

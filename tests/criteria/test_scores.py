@@ -1,4 +1,4 @@
-"""Scores: numbers worked by hand, and one suite of obligations for whatever the registry holds."""
+"""One suite of obligations for every score, granularity and kind of network."""
 
 from __future__ import annotations
 
@@ -8,127 +8,165 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secateurs.criteria import SCORES, Magnitude, Score, Taylor
-from secateurs.errors import RunError
-from secateurs.partition import players
-from secateurs.signals import Signals
+from secateurs.criteria import SCORES, Score
+from secateurs.errors import RunError, StructureError
+from secateurs.partition import Players
+from secateurs.selection import fit_budget
+
+from .networks import GRANULARITIES, NETS, batch, conv_bn, find, mlp, signals
 
 INDEPENDENT = {"random"}  # scores that look at nothing: they have nothing to be equivariant to
+DRAWN = {"random", "obd", "taylor2"}  # scores that draw something
 
 
-def _net() -> nn.Sequential:
-    """Rows (3, 4) and (0, 2) with biases 1 and −1, read by (2, −5)."""
-    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
-    with torch.no_grad():
-        model[0].weight.copy_(torch.tensor([[3.0, 4.0], [0.0, 2.0]]))
-        model[0].bias.copy_(torch.tensor([1.0, -1.0]))
-        model[2].weight.copy_(torch.tensor([[2.0, -5.0]]))
-        model[2].bias.zero_()
-    return model
+def _defined(name: str, net: str, granularity: str) -> bool:
+    return granularity in SCORES[name].granularities and not (name == "bn-scale" and net == "mlp")
 
 
-def _squares(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    return model(x).square().sum(1).mean()
+CASES = [(s, n, g) for s in SCORES for n, (_, _, gs) in NETS.items() for g in gs if s != "bn-scale" or n == "conv"]
+CASES = [case for case in CASES if _defined(*case)]
 
 
-def _scored(score: Score, model: nn.Module, x: Tensor, granularity: str = "channel", seed: int = 0) -> Tensor:
-    """Scores under the loss f², of one batch."""
-    found = players(model, x[:2], granularity)
-    y = torch.zeros(len(x), dtype=torch.long)
-    return score(found, Signals(found, [(x, y)], loss=_squares, generator=torch.Generator().manual_seed(seed)))
+def _made(net: str, granularity: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, Players, Tensor, Tensor]:
+    build, shape, _ = NETS[net]
+    model = build(dtype)
+    x, y = batch(shape, dtype=dtype)
+    return model, find(model, x, granularity), x, y
 
 
-def test_magnitude_by_hand() -> None:
-    """Row norms, biases left out: √(9+16) = 5, √4 = 2. Single weights: |w|."""
-    model = _net()
-    x = torch.ones(2, 2)
-    assert _scored(Magnitude(), model, x).tolist() == [5.0, 2.0]
-    assert _scored(Magnitude(), model, x, "weight").tolist() == [3.0, 4.0, 0.0, 2.0, 2.0, 5.0]
+def _scored(name: str, found: Players, x: Tensor, y: Tensor, seed: int = 0) -> Tensor:
+    return SCORES[name]()(found, signals(found, (x[:5], y[:5]), (x[5:], y[5:]), seed=seed, training=False))
 
 
-def test_magnitude_adds_tied_producers_in_squares() -> None:
-    """Two convolutions into one sum: filter norms 3 and 4 make 5."""
+@pytest.mark.parametrize(("name", "net", "granularity"), CASES)
+class TestEveryScore:
+    def test_one_finite_number_per_player(self, name: str, net: str, granularity: str) -> None:
+        _, found, x, y = _made(net, granularity)
+        values = _scored(name, found, x, y)
+        assert values.shape == (found.count,) and values.is_floating_point() and bool(values.isfinite().all())
+        assert not values.requires_grad and values.device == found.device
+        if name not in ("apoz", "bn-scale"):  # which may be equal for many
+            assert len(values.unique()) > 1
 
-    class Sum(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.b, self.out = (nn.Conv2d(i, o, 1, bias=False) for i, o in ((1, 2), (1, 2), (2, 1)))
+    def test_inputs_are_untouched(self, name: str, net: str, granularity: str) -> None:
+        """Weights, buffers, modes of every module, gradients, random state, the batches, and the players."""
+        model, found, x, y = _made(net, granularity)
+        model.train()
+        next(iter(model.children())).eval()
+        kept = next(model.parameters())
+        kept.grad = torch.ones_like(kept)
+        modes = [m.training for m in model.modules()]
+        before, random, inputs = copy.deepcopy(model.state_dict()), torch.get_rng_state(), x.clone()
+        for training in (False, True):
+            SCORES[name]()(found, signals(found, (x, y), training=training))
+        assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+        assert torch.equal(random, torch.get_rng_state()) and torch.equal(x, inputs)
+        assert modes == [m.training for m in model.modules()]
+        assert all(p.requires_grad and p.is_leaf for p in model.parameters())
+        assert torch.equal(kept.grad, torch.ones_like(kept))
+        assert all(p.grad is None for p in model.parameters() if p is not kept)
+        assert not any(m._forward_pre_hooks or m._forward_hooks for m in model.modules())
 
-        def forward(self, x: Tensor) -> Tensor:
-            return self.out(self.a(x) + self.b(x))
+    def test_equal_seeds_give_equal_scores(self, name: str, net: str, granularity: str) -> None:
+        _, found, x, y = _made(net, granularity)
+        first = _scored(name, found, x, y)
+        assert torch.equal(first, _scored(name, found, x, y))
+        if name not in DRAWN:
+            assert torch.equal(first, _scored(name, found, x, y, seed=1))
+        elif name == "random":
+            assert not torch.equal(first, _scored(name, found, x, y, seed=1))
 
-    model = Sum()
-    with torch.no_grad():
-        model.a.weight.copy_(torch.tensor([3.0, 1.0]).view(2, 1, 1, 1))
-        model.b.weight.copy_(torch.tensor([4.0, 0.0]).view(2, 1, 1, 1))
-        model.out.weight.fill_(100.0)
-    assert _scored(Magnitude(), model, torch.ones(2, 1, 2, 2)).tolist() == [5.0, 1.0]
+    def test_single_and_double_precision_agree(self, name: str, net: str, granularity: str) -> None:
+        wide, narrow = (
+            _scored(name, found, x, y)
+            for _, found, x, y in (_made(net, granularity, dtype) for dtype in (torch.float64, torch.float32))
+        )
+        assert narrow.dtype == torch.float32 or name == "synflow"
+        torch.testing.assert_close(narrow.double(), wide.double(), rtol=2e-3, atol=1e-5 * float(wide.abs().max()))
 
-
-def test_taylor_by_hand() -> None:
-    """x = (1, 1): h = (8, 1), f = 2·8 − 5·1 = 11, L = f², ∂L/∂h = 22·(2, −5).
-
-    |⟨∂L/∂θ_g, θ_g⟩| = |∂L/∂h_g|·h_g while the ReLU is open: 44·8 = 352 and 110·1 = 110: |∂L/∂s_g| at s = 1.
-    """
-    model, x = _net(), torch.ones(1, 2)
-    assert _scored(Taylor(), model, x).tolist() == pytest.approx([352.0, 110.0])
-    # w·∂L/∂w: 44·(3, 4), −110·(0, 2), 22·(2·8, −5·1)
-    assert _scored(Taylor(), model, x, "weight").tolist() == pytest.approx([132, 176, 0, 220, 352, 110])
-    found = players(model, x)
-    with pytest.raises(RunError, match="give batches"):
-        Taylor()(found, Signals(found))
-
-
-@pytest.fixture(params=sorted(SCORES))
-def score(request: pytest.FixtureRequest) -> Score:
-    return SCORES[request.param]()
-
-
-def _example(hidden: int = 7) -> tuple[nn.Sequential, Tensor]:
-    torch.manual_seed(3)
-    return nn.Sequential(
-        nn.Linear(4, hidden), nn.ReLU(), nn.Linear(hidden, 5), nn.Tanh(), nn.Linear(5, 2)
-    ), torch.randn(6, 4)
+    def test_budgets_of_nothing_everything_and_any_count(self, name: str, net: str, granularity: str) -> None:
+        _, found, x, y = _made(net, granularity)
+        values = _scored(name, found, x, y)
+        least = int(found.minimum.sum())
+        assert bool(fit_budget(found, values, {"groups": found.count}).all())
+        assert int(fit_budget(found, values, {"groups": least}).sum()) == least
+        for count in {least + 1, (least + found.count) // 2, found.count - 1}:
+            if least <= count <= found.count:
+                assert int(fit_budget(found, values, {"groups": count}).sum()) == count
 
 
 @pytest.mark.parametrize("granularity", ["channel", "weight"])
-class TestEveryScore:
-    def test_one_finite_number_per_player(self, score: Score, granularity: str) -> None:
-        model, x = _example()
-        found = players(model, x[:2], granularity)
-        values = _scored(score, model, x, granularity)
-        assert values.shape == (found.count,) and bool(values.isfinite().all()) and bool((values >= 0).all())
-        assert SCORES[score.name] is type(score) and type(score).__doc__
+@pytest.mark.parametrize("name", SCORES)
+def test_renaming_neurons_renames_their_scores(name: str, granularity: str) -> None:
+    if name in INDEPENDENT or not _defined(name, "mlp", granularity):
+        pytest.skip("looks at no weights, or is not defined here: there is nothing to rename")
+    model, (x, y) = mlp(), batch((4,))
+    order = torch.randperm(7, generator=torch.Generator().manual_seed(1))
+    renamed = copy.deepcopy(model)
+    with torch.no_grad():
+        renamed[0].weight.copy_(model[0].weight[order])
+        renamed[0].bias.copy_(model[0].bias[order])
+        renamed[2].weight.copy_(model[2].weight[:, order])
+    # As many probes as players: curvatures are exact, and no sign is drawn for the one that is another's.
+    before, after = (
+        SCORES[name]()(found, signals(found, (x, y), probes=found.count))
+        for found in (find(m, x, granularity) for m in (model, renamed))
+    )
+    if granularity == "channel":
+        expected = torch.cat([before[:7][order], before[7:]])
+    else:
+        a, b, c = before.split([28, 35, 15])
+        expected = torch.cat([a.view(7, 4)[order].flatten(), b.view(5, 7)[:, order].flatten(), c])
+    torch.testing.assert_close(after, expected)
 
-    def test_inputs_are_untouched(self, score: Score, granularity: str) -> None:
-        model, x = _example()
-        model.eval()
-        before, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-        _scored(score, model, x, granularity)
-        assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
-        assert torch.equal(random, torch.get_rng_state()) and not model.training
-        assert all(p.grad is None and p.requires_grad for p in model.parameters())
 
-    def test_equal_seeds_give_equal_scored(self, score: Score, granularity: str) -> None:
-        model, x = _example()
-        assert torch.equal(_scored(score, model, x, granularity), _scored(score, model, x, granularity))
-        if score.name == "random":
-            assert not torch.equal(_scored(score, model, x, granularity), _scored(score, model, x, granularity, 1))
+@pytest.mark.parametrize("name", [n for n in SCORES if n not in INDEPENDENT])
+def test_renaming_channels_renames_their_scores(name: str) -> None:
+    model, (x, y) = conv_bn(), batch((2, 5, 5))
+    order = torch.randperm(6, generator=torch.Generator().manual_seed(1))
+    renamed = copy.deepcopy(model)
+    with torch.no_grad():
+        renamed[0].weight.copy_(model[0].weight[order])
+        renamed[3].weight.copy_(model[3].weight[:, order])
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            getattr(renamed[1], part).copy_(getattr(model[1], part)[order])
+    before, after = (
+        SCORES[name]()(found, signals(found, (x, y), probes=found.count))
+        for found in (find(m, x) for m in (model, renamed))
+    )
+    torch.testing.assert_close(after, torch.cat([before[:6][order], before[6:]]))
 
-    def test_renaming_neurons_renames_their_scored(self, score: Score, granularity: str) -> None:
-        if score.name in INDEPENDENT:
-            pytest.skip("looks at no weights: there is nothing to rename")
-        model, x = _example()
-        order = torch.randperm(7, generator=torch.Generator().manual_seed(1))
-        renamed = copy.deepcopy(model)
-        with torch.no_grad():
-            renamed[0].weight.copy_(model[0].weight[order])
-            renamed[0].bias.copy_(model[0].bias[order])
-            renamed[2].weight.copy_(model[2].weight[:, order])
-        before, after = (_scored(score, m, x, granularity) for m in (model, renamed))
-        if granularity == "channel":
-            expected = torch.cat([before[:7][order], before[7:]])
-        else:
-            a, b, c = before.split([28, 35, 10])
-            expected = torch.cat([a.view(7, 4)[order].flatten(), b.view(5, 7)[:, order].flatten(), c])
-        torch.testing.assert_close(after, expected)
+
+@pytest.mark.parametrize("name", SCORES)
+def test_what_it_says_of_itself(name: str) -> None:
+    score = SCORES[name]
+    assert score.name == name and issubclass(score, Score) and not score.__abstractmethods__
+    assert score.summary and score.source and score.cost and score.needs and (score.__doc__ or "").strip()
+    assert set(score.granularities) <= set(GRANULARITIES) and score.granularities
+    assert score.rounds >= 1 and score.calibration >= 1
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_what_it_is_not_defined_for_is_refused_by_name(name: str) -> None:
+    for net, (build, shape, granularities) in NETS.items():
+        for granularity in granularities:
+            found = find(build(), batch(shape)[0], granularity)
+            if granularity not in SCORES[name].granularities:
+                with pytest.raises(StructureError, match=f"{name!r} is not defined at granularity {granularity!r}"):
+                    SCORES[name]().require(found)
+            elif _defined(name, net, granularity) and (name, net) != ("bn-scale", "residual"):
+                SCORES[name]().require(found)
+
+
+@pytest.mark.parametrize("name", [n for n, s in SCORES.items() if s.needs != "nothing"])
+def test_data_that_are_missing_are_asked_for(name: str) -> None:
+    x = batch((2, 5, 5))[0]
+    found = find(conv_bn(), x)
+    with pytest.raises(RunError, match="give batches"):
+        SCORES[name]()(found, signals(found))
+
+
+@pytest.mark.parametrize("name", [n for n, s in SCORES.items() if s.needs == "nothing"])
+def test_who_needs_no_data_is_given_none(name: str) -> None:
+    found = find(conv_bn(), batch((2, 5, 5))[0])
+    assert SCORES[name]()(found, signals(found)).shape == (10,)

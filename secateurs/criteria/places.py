@@ -1,0 +1,107 @@
+"""Which rows, inputs and scales of a model's tensors a player is, read off the structure.
+
+A channel is *produced* by the rows of a weight, *scaled* by a BatchNorm's γ, and *read* as an input of the next
+modules. The structure says of every axis of every tensor which atoms its indices are; here these become players.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import StructureError
+from ..partition import Players
+from ..shapes import PerPlayer
+from ..structure.naming import CONVOLUTIONS, TRANSPOSED, role
+
+PRODUCING = ("out", "width", "0")  # roles of an axis along which a weight makes channels; "0": of a bare parameter
+
+
+def owners(players: Players, atoms: Tensor) -> Tensor:
+    """The player of each atom, −1 where it is nobody's."""
+    player_of = torch.full((players.structure.atoms + 1,), -1)
+    player_of[players.atoms.cpu()] = torch.arange(players.count)
+    return player_of[atoms]
+
+
+def producers(players: Players) -> Iterator[tuple[Tensor, Tensor]]:
+    """For every weight of two or more dimensions that makes something, and owns it to players: ``(rows,)`` the player
+    of each row, −1 where it is nobody's, and the rows, ``(rows, d)``."""
+    for name, axis, found in _owned(players):
+        parameter = players.model.get_parameter(name) if _is_parameter(players.model, name) else None
+        if parameter is None or parameter.dim() < 2:
+            continue
+        path, _, leaf = name.rpartition(".")
+        if role(players.model.get_submodule(path), leaf, axis, parameter.dim()) in PRODUCING:
+            yield found, parameter.detach().movedim(axis, 0).flatten(1)
+
+
+def scales(players: Players) -> Iterator[tuple[Tensor, Tensor]]:
+    """For every BatchNorm over players: the player of each γ, and γ."""
+    for name, _, found in _owned(players):
+        path, _, leaf = name.rpartition(".")
+        module = players.model.get_submodule(path)
+        if leaf == "weight" and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            yield found, module.weight.detach()
+
+
+def consumers(players: Players) -> dict[str, tuple[nn.Module, Tensor, int]]:
+    """Modules that read what players carry, by name: the module, the player of each of its inputs, and the dimension
+    of its input tensor that these lie along."""
+    out: dict[str, tuple[nn.Module, Tensor, int]] = {}
+    for name, axis, found in _owned(players):
+        path, _, leaf = name.rpartition(".")
+        module = players.model.get_submodule(path)
+        if leaf != "weight" or not isinstance(module, (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)):
+            continue
+        width = module.in_features if isinstance(module, nn.Linear) else module.in_channels
+        if role(module, leaf, axis, module.weight.dim()) == "in" and len(found) == width:
+            out[path] = (module, found, -1 if isinstance(module, nn.Linear) else 1)
+    return out
+
+
+def summed(players: Players, parts: Iterable[tuple[Tensor, Tensor]]) -> PerPlayer:
+    """Σ over (owners, values) of the values of every player, ``(players,)``."""
+    sums = torch.zeros(players.count + 1, dtype=players.dtype)
+    for found, values in parts:
+        sums.index_add_(0, torch.where(found < 0, players.count, found), values.cpu().to(sums.dtype))
+    return sums[: players.count].to(players.device)
+
+
+def mean(players: Players, parts: Iterable[tuple[Tensor, Tensor]]) -> PerPlayer:
+    """The mean over (owners, values) of the values of every player, ``(players,)``; NaN where it has none."""
+    held = [(found, values) for found, values in parts]
+    return summed(players, held) / summed(players, [(found, torch.ones(len(found))) for found, _ in held])
+
+
+def require_every_layer(players: Players, parts: Iterable[Tensor], score: str, lacking: str) -> None:
+    """Check that every player is among the owners.
+
+    Args:
+        parts: owners. lacking: what a layer without them does not have.
+    Raises:
+        StructureError: names the layers.
+    """
+    there = torch.zeros(players.count + 1, dtype=torch.bool)
+    for found in parts:
+        there[found] = True  # −1 is the last entry, which is nobody's
+    bad = [layer.name for layer in players.layers if not bool(there[layer.start : layer.stop].all())]
+    if bad:
+        raise StructureError(
+            f"score {score!r}: {', '.join(bad)} {lacking}; leave them whole (ignore), or take another score"
+        )
+
+
+def _owned(players: Players) -> Iterator[tuple[str, int, Tensor]]:
+    """Axes with a player on them: tensor, axis, the player of each index."""
+    for (name, axis), ids in players.structure.axes.items():
+        found = owners(players, torch.from_numpy(ids))
+        if bool((found >= 0).any()):
+            yield name, axis, found
+
+
+def _is_parameter(model: nn.Module, name: str) -> bool:
+    path, _, leaf = name.rpartition(".")
+    return isinstance(getattr(model.get_submodule(path), leaf, None), nn.Parameter)
