@@ -5,6 +5,7 @@ from .gates import Gate, Gates
 from .layers import Layer, Limits, Unit
 from .limits import device_multiple, parse_limit
 from .players import MEASURED, Players
+from .producers import producers
 from .resources import Resource
 from .scale_free import scale_free_layers
 
@@ -21,5 +22,6 @@ __all__ = [
     "device_multiple",
     "parse_limit",
     "players",
+    "producers",
     "scale_free_layers",
 ]
