@@ -1,9 +1,9 @@
 """Sparse from the first step: some connections are dropped, as many are grown, and the budget holds all the while.
 
 At every update a layer that has n players in the network loses the ⌊f·n⌋ with the smallest ‖θ_g‖, and gets as many of
-those that are not in it. A weight that is grown starts at zero, with nothing remembered of it by the optimizer. A whole
-group starts with the weights it had when it left: at zero no gradient would pass the rectifier behind it, and it would
-never move.
+those that are not in it then; who has just been dropped may be among them, and has lost nothing. A new weight starts at
+zero, with nothing remembered of it by the optimizer. A whole group starts with the weights it had when it left: at zero
+no gradient would pass the rectifier behind it, and it would never move.
 """
 
 from __future__ import annotations
@@ -89,18 +89,15 @@ class Rewiring(Budgeted):
         worth = self.growth(players, pulse, self._draw(players, pulse.step))
         stays, grown = self.rewired(players, live, state["norm"], worth, self.fraction(pulse.step))
         if players.granularity == "weight":
-            pulse.sums.scale((~grown).to(pulse.s.dtype))
-            pulse.fresh = grown
-            state["norm"] = state["norm"].masked_fill(grown, 0.0)
+            pulse.fresh = grown & ~live
+            pulse.sums.scale((~pulse.fresh).to(pulse.s.dtype))
+            state["norm"] = state["norm"].masked_fill(pulse.fresh, 0.0)
         return (stays | grown).to(pulse.s.dtype)
 
     def rewired(
         self, players: Players, live: Mask, norm: PerPlayer, worth: PerPlayer, fraction: float
     ) -> tuple[Mask, Mask]:
-        """Who stays and who is grown, layer by layer; ties by index.
-
-        Those who are dropped may be grown at once, starting anew, as in the papers.
-        """
+        """Who stays and who is grown, layer by layer; ties by index."""
         stays, grown = torch.zeros_like(live), torch.zeros_like(live)
         for layer in players.layers:
             span = slice(layer.start, layer.stop)
