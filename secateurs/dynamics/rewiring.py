@@ -9,10 +9,10 @@ no gradient would pass the rectifier behind it, and it would never move.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from ..errors import unknown
 from ..partition import Players
@@ -20,6 +20,12 @@ from ..selection import ALLOCATIONS, fit_budget, top_k
 from ..shapes import Mask, Participation, PerPlayer
 from .base import Pulse, State, draws
 from .budgeted import Budgeted, Timing, ahead
+
+
+def _known(given: str) -> str:
+    if given not in ALLOCATIONS:
+        raise unknown("allocation", given, ALLOCATIONS)
+    return given
 
 
 class RewiringSettings(Timing):
@@ -35,15 +41,8 @@ class RewiringSettings(Timing):
 
     warmup: int = Field(default=0, ge=0)
     every: int | None = Field(default=None, ge=1)
-    allocation: str = "erk" if "erk" in ALLOCATIONS else "uniform"
+    allocation: Annotated[str, AfterValidator(_known)] = "erk" if "erk" in ALLOCATIONS else "uniform"
     seed: int = 0
-
-    @field_validator("allocation")
-    @classmethod
-    def _known(cls, given: str) -> str:
-        if given not in ALLOCATIONS:
-            raise unknown("allocation", given, ALLOCATIONS)
-        return given
 
     @property
     def period(self) -> int:
