@@ -64,6 +64,18 @@ def test_runs_of_other_seeds_draw_otherwise(tmp_path: Path) -> None:
     assert kept[0] == kept[1] != kept[2]
 
 
+def test_a_weight_that_is_grown_just_before_the_cut_goes_on_to_learn(tmp_path: Path) -> None:
+    """It is zero at the cut, and one of those that were kept: what is held at zero afterwards are the others."""
+    options = {"every": 1, "fraction": 0.3}
+    record = prune(config("set", "weight", options=options), tmp_path / "run", progress=False)
+    at_cut = load_tree(tmp_path / "run" / "cut.safetensors")["weights"]
+    weights = [name for name, w in at_cut.items() if w.dim() > 1]
+    final = load(tmp_path / "run" / "artifact").state_dict()
+    counted = [sum(int(tree[n].count_nonzero()) for n in weights) for tree in (at_cut, final)]
+    assert counted[0] < 0.95 * record.groups_kept
+    assert 0.95 * record.groups_kept < counted[1] <= record.groups_kept  # some see no gradient: dark pixels
+
+
 RESUMED = {
     "rigl-weight": ["--method", "rigl", "--granularity", "weight", "--budget", "params=0.2", "--set", "every=3"],
     "gradual-channel": [
