@@ -4,9 +4,16 @@ from .base import EPSILON, Arithmetic, Dynamics, Pulse, State, participants
 from .budgeted import Budgeted, Timing
 from .game import FixedPrices
 from .gradual import Gradual
+from .l0 import L0
+from .l1_prox import L1Prox
+from .l1_subgradient import L1Subgradient
 from .market import Market, MarketSettings, Rent
 from .participation import Participating
 from .registry import DYNAMICS
+from .rigl import RigL
+from .set import SparseEvolution
+from .soft_filter import SoftFilter
+from .straight_through import StraightThrough
 from .utility import Utility
 
 __all__ = [
@@ -17,12 +24,19 @@ __all__ = [
     "Dynamics",
     "FixedPrices",
     "Gradual",
+    "L0",
+    "L1Prox",
+    "L1Subgradient",
     "Market",
     "MarketSettings",
     "Participating",
     "Pulse",
     "Rent",
+    "RigL",
+    "SoftFilter",
+    "SparseEvolution",
     "State",
+    "StraightThrough",
     "Timing",
     "Utility",
     "participants",

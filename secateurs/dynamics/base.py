@@ -13,6 +13,7 @@ from torch import Tensor
 from ..partition import Gates, Players
 from ..records import Certificate
 from ..shapes import Mask, Participation, PerPlayer
+from ..spec import derive_seed
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -71,6 +72,7 @@ class Pulse:
         sums: ‖θ_g‖² and Σ_{j≠g} s_j⟨θ_g,θ_j⟩ on demand; θ itself, which may be changed.
         lr: the optimizer's learning rate at this step.
         pull: ‖∂L/∂θ̃_g‖, at steps at which the dynamics listen for it.
+        fresh: set by the dynamics: players whose weights start anew, and the optimizer's memory of them too.
     """
 
     step: int
@@ -79,6 +81,13 @@ class Pulse:
     sums: Arithmetic
     lr: float = 0.0
     pull: PerPlayer | None = None
+    fresh: Mask | None = None
+
+
+def draws(seed: int, *names: str | int) -> torch.Generator:
+    """A generator on the host for one purpose at one step. What it yields depends on nothing that was drawn before, so
+    a run that is resumed draws the same."""
+    return torch.Generator().manual_seed(derive_seed(seed, *names))
 
 
 class Dynamics(ABC):

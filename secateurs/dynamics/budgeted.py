@@ -31,6 +31,26 @@ class Timing(Frozen):
         return min(1.0, max(0.0, (step + 1 - self.warmup) / self.horizon))
 
 
+class Closing(Timing):
+    """When a mask closes.
+
+    Attributes:
+        power: exponent of the path to the budget; 3 is the cubic.
+    """
+
+    power: float = Field(default=3.0, gt=0)
+
+    def closed(self, step: int) -> float:
+        """1 − (1 − t)^power, the share of the way to the budget after ``step`` steps (Zhu & Gupta 2017)."""
+        return 1 - (1 - self.progress(step)) ** self.power
+
+
+def ahead(s: Participation, worth: PerPlayer) -> PerPlayer:
+    """A priority: participation first, worth (≥ 0) where participations differ by less than 1e-6."""
+    worth = worth.double()
+    return s.double() + 1e-6 * worth / worth.max().clamp_min(1e-30)
+
+
 class Budgeted(Dynamics):
     """Participation on the way to a budget.
 

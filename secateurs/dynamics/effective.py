@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..partition import Players
-from ..shapes import Participation, PerPlayer
+from ..shapes import Mask, Participation, PerPlayer
 from .base import Arithmetic
 
 
@@ -58,6 +58,17 @@ class EffectiveWeights:
     def write(self, s: Participation) -> None:
         """θ̃ = s·θ into the model."""
         self.gates.scaled(self.raw, s, out=[p.data for p in self.gates.parameters])
+
+    def forget(self, optimizer: Optimizer, fresh: Mask) -> None:
+        """What an optimizer keeps beside a weight (momentum, second moments) starts at zero again for some players."""
+        held = self.gates.parameters
+        kept = [
+            {k: v for k, v in optimizer.state.get(p, {}).items() if isinstance(v, Tensor) and v.shape == p.shape}
+            for p in held
+        ]
+        for name in dict.fromkeys(k for state in kept for k in state):
+            moments = [state[name] if name in state else torch.zeros_like(p) for state, p in zip(kept, held)]
+            self.gates.scaled(moments, (~fresh).to(self.players.dtype), out=moments)
 
     def project(self, radius: PerPlayer) -> None:
         """‖θ_g‖ ≤ radius_g."""

@@ -16,19 +16,17 @@ from pydantic import Field
 from ..partition import Players
 from ..shapes import Participation, PerPlayer
 from .base import Pulse, State
-from .budgeted import Budgeted, Timing
+from .budgeted import Budgeted, Closing, Timing, ahead
 
 
-class GradualSettings(Timing):
+class GradualSettings(Closing):
     """When the mask closes.
 
     Attributes:
         every: optimizer steps between two masks.
-        power: exponent of the path.
     """
 
     every: int = Field(default=50, ge=1)
-    power: float = Field(default=3.0, gt=0)
 
 
 class Gradual(Budgeted):
@@ -51,8 +49,7 @@ class Gradual(Budgeted):
         if pulse.step < self.settings.warmup or (pulse.step % self.settings.every and not last):
             return pulse.s
         state["norm"] = pulse.sums.sq_norm().sqrt()
-        done = 1 - (1 - self.settings.progress(pulse.step)) ** self.settings.power
-        return self.partway(players, state["norm"], done)
+        return self.partway(players, state["norm"], self.settings.closed(pulse.step))
 
     def priority(self, players: Players, state: State, s: Participation) -> PerPlayer:
-        return s.double() + 1e-6 * state["norm"].double() / state["norm"].max().clamp_min(1e-30).double()
+        return ahead(s, state["norm"])

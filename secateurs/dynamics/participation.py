@@ -209,6 +209,8 @@ class Participating(Membership, Optimizer):
         """Where the dynamics take s."""
         pulse = Pulse(self.steps, self.s, slope, self.weights.sums(self.s), self._rate(), pull)
         s = self.dynamics.step(self.players, self.state_of, pulse)
+        if pulse.fresh is not None:
+            self.weights.forget(self.inner, pulse.fresh)
         for layer, free in zip(self.players.layers, self.scale_free):
             if free:
                 span = slice(layer.start, layer.stop)

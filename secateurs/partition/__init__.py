@@ -5,6 +5,7 @@ from .gates import Gate, Gates
 from .layers import Layer, Limits, Unit, matching
 from .limits import device_multiple, parse_limit
 from .players import MEASURED, Players
+from .producers import producers
 from .resources import Resource
 from .scale_free import scale_free_layers
 
@@ -22,5 +23,6 @@ __all__ = [
     "matching",
     "parse_limit",
     "players",
+    "producers",
     "scale_free_layers",
 ]

@@ -15,7 +15,7 @@ from ..dynamics import Budgeted, Participating
 from ..dynamics.certificate import sentence
 from ..partition import Players
 from ..shapes import PerPlayer
-from ..spec import Budget
+from ..spec import Budget, derive_seed
 from ..training import Trainer, decided
 from .latency import tighten
 from .options import TrainOptions
@@ -144,6 +144,11 @@ class DynamicsRun(PlayingRun):
         return self.kind.span[1] if self.options.cut is None else self.options.cut
 
     def wrap(self, optimizer: torch.optim.Optimizer) -> Participating:
+        if (
+            "seed" in self.kind.Settings.model_fields
+        ):  # what is drawn differs between runs, as their data and weights do
+            own = derive_seed(self.seed, self.options.seed)
+            self._dynamics.settings = self._dynamics.settings.model_copy(update={"seed": own})
         return self._dynamics.wrap(optimizer, self.players)
 
     def rate(self, step: int) -> float:

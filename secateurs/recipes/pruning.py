@@ -56,7 +56,12 @@ class Pruning(Callback):
         options: training settings.
         total: optimizer steps of the whole run.
         folder: where snapshots go; None keeps them in memory.
+
+    Attributes:
+        seed: the run's, for methods that draw.
     """
+
+    seed: int = 0
 
     def __init__(self, players: Players, budget: Budget, options: Any, total: int, folder: Path | None = None) -> None:
         self.players = players
@@ -169,7 +174,7 @@ class Pruning(Callback):
             "certificate": cut.certificate.model_dump_json() if cut.certificate else None,
         }
         if self.players.granularity == "weight":
-            self._hold_zeros(trainer.model)
+            self._hold_zeros(cut.kept)
         self.snapshot("cut", trainer)
         self._begin_recovery(trainer)
         trainer.model_changed()
@@ -181,9 +186,12 @@ class Pruning(Callback):
         if self.teacher is not None and self.options.distill > 0:
             trainer.loss = distilled(self.teacher, self.options)
 
-    def _hold_zeros(self, model: nn.Module) -> None:
-        gates = set(self.players.gates.names)
-        self.masks = {n: p.detach() != 0 for n, p in model.named_parameters() if n in gates}
+    def _hold_zeros(self, kept: Mask) -> None:
+        """By who was kept: a weight that has just been grown is zero as well, and is to learn."""
+        gates = self.players.gates
+        held = [torch.ones_like(p.detach()) for p in gates.parameters]
+        gates.scaled(held, kept.to(held[0]), out=held)
+        self.masks = {name: mask != 0 for name, mask in zip(gates.names, held)}
 
     # -- snapshots and resuming ---------------------------------------------------------------------------
 

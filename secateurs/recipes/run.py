@@ -120,7 +120,7 @@ def _carry_out(stage: Stage, model: nn.Module, run: Pruning, measured: Measured 
     if measured is not None and make_accelerator(config.mixed_precision).is_main_process:
         write_json(file_of(out), measured)
     seconds = reference(stage)
-    run.folder = out
+    run.folder, run.seed = out, config.seed
     trainer = pruned(stage, model, run, measured)
     if not trainer.is_main:
         return Record(method=config.method, model=config.model, data=config.data, budget=config.budget.given)
