@@ -1,6 +1,7 @@
 """Recipes: named methods, the run that carries one out, and what can be done with a finished run."""
 
 from ..spec import RunConfig
+from .earlybird import EarlyBirdOptions, EarlyBirdRun
 from .equilibrium import Equilibrium
 from .finish import versions
 from .flagship import EquilibriumOptions, EquilibriumRun
@@ -15,6 +16,8 @@ from .tickets import LevelsOptions
 
 __all__ = [
     "METHODS",
+    "EarlyBirdOptions",
+    "EarlyBirdRun",
     "Equilibrium",
     "EquilibriumOptions",
     "EquilibriumRun",
