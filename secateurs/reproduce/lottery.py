@@ -33,4 +33,4 @@ def cells_of(data: str, seeds: int, quick: bool) -> list[Cell]:
     """For every seed the chain from the initial weights with its controls, and the chain from a later step."""
     common = {"data": data, **(QUICK if quick else FULL)}
     late = {**common, "controls": [], "rewind": LATE_QUICK if quick else LATE}
-    return [Cell("chain", s, seed) for seed in range(seeds) for s in ({**common, "rewind": 0}, late)]
+    return [Cell("chain", s, seed) for s in ({**common, "rewind": 0}, late) for seed in range(seeds)]
