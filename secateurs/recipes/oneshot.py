@@ -24,10 +24,11 @@ from ..selection import (
     unpatterned,
 )
 from ..shapes import Mask, PerPlayer
-from ..signals import Batch, Signals
-from ..spec import Budget, derive_seed
+from ..signals import Signals
+from ..spec import Budget
 from ..structure import Shrunk, shrink
 from ..training import Trainer, decided
+from .calibration import calibrated
 from .latency import tighten
 from .options import TrainOptions
 from .pruning import Cut, Pruning
@@ -187,22 +188,11 @@ class OneShotRun(Pruning):
 
     def signals(self, trainer: Trainer) -> Signals:
         """Calibration batches, in training mode where the network has not been trained."""
-        batches: list[Batch] = []
-        wanted = self.options.calibration or self.score.calibration
-        stream = trainer.data.train.batches(
-            trainer.batch_size, epoch=None, seed=trainer.seed, drop_last=True, device=trainer.device
-        )
-        if self.score.needs != "nothing":
-            for batch in stream:
-                batches.append(batch)
-                if len(batches) == wanted:
-                    break
-        generator = torch.Generator().manual_seed(derive_seed(trainer.seed, "scores"))
-        return Signals(
+        return calibrated(
+            trainer,
             self.players,
-            batches,
-            loss=trainer.loss,
-            generator=generator,
-            training=self.cut_step == 0,
+            self.score,
+            batches=self.options.calibration or self.score.calibration,
             probes=self.options.probes,
+            training=self.cut_step == 0,
         )

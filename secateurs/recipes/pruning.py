@@ -24,6 +24,7 @@ from ..storage import save_tree
 from ..structure import Surgery, replay
 from ..training import Callback, Trainer
 from .latency import Clock
+from .masks import erase, zeros_of
 from .options import TrainOptions
 
 SAMPLE = 20_000  # players listed in a record at most
@@ -129,10 +130,7 @@ class Pruning(Callback):
         if loss is not None:
             self._loss = loss
         if self.masks:
-            with torch.no_grad():
-                named = dict(trainer.model.named_parameters())
-                for name, mask in self.masks.items():
-                    named[name].mul_(mask.to(named[name]))
+            erase(trainer.model, self.masks)
 
     def on_epoch_end(self, trainer: Trainer, metrics: dict[str, float]) -> None:
         self.note(trainer, metrics.get("accuracy"), metrics.get("loss"))
@@ -174,7 +172,7 @@ class Pruning(Callback):
             "certificate": cut.certificate.model_dump_json() if cut.certificate else None,
         }
         if self.players.granularity == "weight":
-            self._hold_zeros(cut.kept)
+            self.masks = zeros_of(self.players, cut.kept)
         self.snapshot("cut", trainer)
         self._begin_recovery(trainer)
         trainer.model_changed()
@@ -185,13 +183,6 @@ class Pruning(Callback):
             group.setdefault("initial_lr", group["lr"])
         if self.teacher is not None and self.options.distill > 0:
             trainer.loss = distilled(self.teacher, self.options)
-
-    def _hold_zeros(self, kept: Mask) -> None:
-        """By who was kept: a weight that has just been grown is zero as well, and is to learn."""
-        gates = self.players.gates
-        held = [torch.ones_like(p.detach()) for p in gates.parameters]
-        gates.scaled(held, kept.to(held[0]), out=held)
-        self.masks = {name: mask != 0 for name, mask in zip(gates.names, held)}
 
     # -- snapshots and resuming ---------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from typing import TypeAlias
 from ..partition import Players
 from ..shapes import PerPlayer
 from .budget import fit_budget
+from .layerwise import layer_counts, layerwise, round_rate
 from .pattern import parse_pattern, pattern_mask, unpatterned
 from .shares import by_shares, erk, parse_shares
 from .top import top_k
@@ -26,9 +27,12 @@ __all__ = [
     "by_shares",
     "erk",
     "fit_budget",
+    "layer_counts",
+    "layerwise",
     "parse_pattern",
     "parse_shares",
     "pattern_mask",
+    "round_rate",
     "top_k",
     "unpatterned",
     "within_layers",
