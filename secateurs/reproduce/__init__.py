@@ -13,6 +13,7 @@ from ..recipes import versions
 from .game import reproduce_game
 from .magnitude import reproduce_magnitude
 from .page import Figure, Page, Section, Series
+from .snip import reproduce_snip
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Reproduction:
 REPRODUCTIONS = {
     "game": Reproduction(reproduce_game, "mnist:DIR (or digits, for a look)"),
     "magnitude": Reproduction(reproduce_magnitude),
+    "snip": Reproduction(reproduce_snip, "mnist:DIR (or digits, for a look)"),
 }
 CACHE = Path("runs/reproductions")
 

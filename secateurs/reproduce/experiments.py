@@ -85,6 +85,25 @@ def run_method(
     return {"widths": [row.kept for row in run.layer_rows()], **measured(net, loaded, trainer)}
 
 
+def run_dense(
+    *,
+    data: str,
+    model: str,
+    epochs: int,
+    seed: int,
+    limit: int | None = None,
+    batch_size: int = 128,
+    options: Mapping[str, Any] | None = None,
+) -> Result:
+    """The network as it is, trained for the same steps."""
+    loaded, net = setup(data, model, seed, limit)
+    given = TrainOptions(**(options or {}))
+    trainer = trainer_of(net, loaded, epochs, seed, batch_size=batch_size, optimizer=given.make(net))
+    trainer.lr = given.dense_rate(trainer.total_steps)
+    trainer.run()
+    return measured(net, loaded, trainer)
+
+
 def run_scratch(
     *,
     data: str,
@@ -127,4 +146,4 @@ def narrow(net: nn.Module, data: Data, widths: Sequence[int], granularity: str =
     return small
 
 
-__all__ = ["dataset", "measured", "narrow", "run_method", "run_scratch", "setup", "trainer_of"]
+__all__ = ["dataset", "measured", "narrow", "run_dense", "run_method", "run_scratch", "setup", "trainer_of"]

@@ -278,7 +278,7 @@ def test_tightening_ends_at_the_fastest_and_says_so(monkeypatch: pytest.MonkeyPa
 def test_others_on_the_machine_slow_both() -> None:
     fast, slow = nn.Linear(8, 8), nn.Sequential(*[nn.Linear(8, 8) for _ in range(40)])
     x = torch.randn(1, 8)
-    assert 0.5 < share(slow, slow, x) < 2 and share(fast, slow, x) < 0.3
+    assert 0.2 < share(slow, slow, x) < 5 and share(fast, slow, x) < 0.3  # others may be at work
 
 
 def test_a_network_that_is_not_faster_is_called_so() -> None:
