@@ -205,7 +205,13 @@ def _line(s: Mapping[str, Any], i: int, x: _Scale, y: _Scale) -> str:
 
 
 def _band(s: Mapping[str, Any], i: int, x: _Scale, y: _Scale) -> str:
+    """A strip around a line, bars at separate points."""
     rows = [r for r in zip(s["x"], s["low"], s["high"]) if x.holds(r[0]) and y.holds(r[1]) and y.holds(r[2])]
+    if s["points"]:
+        return "".join(
+            f'<line class="line s{i % _COLOURS}" x1="{x(a):.1f}" x2="{x(a):.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}"/>'
+            for a, low, high in rows
+        )
     edge = [(x(a), y(low)) for a, low, _ in rows] + [(x(a), y(high)) for a, _, high in reversed(rows)]
     return f'<polygon class="band f{i % _COLOURS}" points="{_points(edge)}"/>'
 

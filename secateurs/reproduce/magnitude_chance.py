@@ -71,7 +71,7 @@ def thresholds(levels: Sequence[float], drawn: Sequence[Result], lots: int, k: i
         Series("formula", fine, formula, dashed=True),
         Series(
             f"drawn {lots:,} times, 99% interval", list(levels), [r["exact"] / lots for r in drawn],
-            [low for low, _ in ends], [high for _, high in ends],
+            [low for low, _ in ends], [high for _, high in ends], points=True,
         ),
     ]  # fmt: skip
     best = recovery.best_threshold(k, d)
@@ -174,7 +174,7 @@ def sensing(measurements: Sequence[int], found: Mapping[str, list[int]], setting
     note = (
         f"Compressed sensing y = Ax, {problems} problems a row: per cent whose support is found exactly. One threshold "
         "on Aᵀy is pruning in one shot; the iterated ones step and cut by turns, as pruning in rounds does. Soft "
-        "stays below 100%: a true entry smaller than λ, 1% of the largest |Aᵀy|, is never kept."
+        "stays below 100%: a true entry smaller than λ, 1% of the largest |Aᵀy|, is mostly lost."
     )
     return Section("One cut against many: sparse recovery", ["measurements", *found], rows, note, figures=[figure])
 

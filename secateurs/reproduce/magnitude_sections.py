@@ -150,8 +150,9 @@ def saddles() -> Section:
         rows.append([row.mask, f"{s.smallest:.3g}", f"{s.largest:.3g}", f"{s.negative}", kind, verdict])
     note = (
         "½(uv − 1)² + ½·0.1(u² + v²) at u = v = 0: H = [[0.1, −1], [−1, 0.1]]. Along u = v the loss falls; with v "
-        "pruned the direction is gone, vᵀPHPv = 0, and the point is a minimum. It is also a worse one: a minimum of "
-        "what is left is not a good network, which the survey's picture of an 'easy-to-navigate valley' leaves out."
+        "pruned that direction is gone, vᵀPHPv = 0, and the point is a minimum. What the survey's "
+        "'easy-to-navigate valley' leaves out: its floor is a loss of 0.5, where the dense network's minima, at "
+        "u = v = ±√0.9, reach 0.095."
     )
     columns = ["weights", "λ min", "λ max", "negative", "the point is a", "verdict"]
     return Section("A saddle that a mask makes a minimum", columns, rows, note)

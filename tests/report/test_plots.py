@@ -87,6 +87,20 @@ def test_the_page_gets_the_same_data():
     assert drawn.layout["yaxis"]["type"] == "log" and drawn.layout["xaxis"]["tickformat"] == ",.3~p"
 
 
+def test_separate_points_have_bars_for_a_band():
+    measured = Series("m", [0, 1], [2.0, 3.0], low=[1.0, 2.5], high=[2.5, 5.0], points=True)
+    given = asdict(Figure("bars", "Bars", "x", "y", [measured]))
+    (trace,) = chart(given).data
+    assert trace["error_y"]["array"] == [0.5, 2.0] and trace["error_y"]["arrayminus"] == [1.0, 0.5]
+    root = ET.fromstring(svg(given))
+    bars = [e for e in root.iter(f"{SVG}line") if e.get("class") == "line s0"]
+    dots = list(root.iter(f"{SVG}circle"))
+    assert [b.get("x1") for b in bars] == [d.get("cx") for d in dots]
+    below, above = (float(bars[0].get(k, "0")) - float(dots[0].get("cy", "0")) for k in ("y1", "y2"))
+    assert below == pytest.approx(-2 * above, abs=0.3) and below > 0
+    assert not list(root.iter(f"{SVG}polygon"))
+
+
 def test_a_series_must_hold_together():
     with pytest.raises(ValueError, match="'a': 2 values of y for 1 of x"):
         Series("a", [1], [1, 2])
