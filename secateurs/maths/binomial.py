@@ -6,6 +6,7 @@ X ~ Binomial(n, p). Everything is made of the probabilities of single counts, fo
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -48,13 +49,17 @@ def at_least(hits: int, trials: int, p: float) -> float:
 def _log_probabilities(trials: int, p: float) -> np.ndarray:
     """log P[X = 0, 1, …, trials]."""
     counts = np.arange(trials + 1)
-    steps = np.log(np.arange(1, trials + 1))
-    factorials = np.concatenate([[0.0], np.cumsum(steps)])
-    choices = factorials[-1] - factorials - factorials[::-1]
     with np.errstate(divide="ignore", invalid="ignore"):
         up = np.where(counts == 0, 0.0, counts * np.log(np.float64(p)))
         down = np.where(counts == trials, 0.0, (trials - counts) * np.log1p(-np.float64(p)))
-    return choices + up + down
+    return _log_choices(trials) + up + down
+
+
+@lru_cache(maxsize=8)
+def _log_choices(trials: int) -> np.ndarray:
+    """log C(trials, 0 … trials); kept, for it is most of the work of finding an interval's ends."""
+    factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, trials + 1)))])
+    return factorials[-1] - factorials - factorials[::-1]
 
 
 def _root(above) -> float:

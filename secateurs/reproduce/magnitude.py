@@ -56,7 +56,7 @@ def reproduce_magnitude(
 
     tickets = grid([Cell("draws", {"support": k, "total": d, "count": lots}) for k, d in SUPPORTS])
     curve = grid([Cell("draws", {"support": 2, "total": 10, "count": lots, "threshold": t}) for t in THRESHOLDS])
-    sensing = {"unknowns": 64 if quick else 128, "k": 6 if quick else 10, "problems": 40 if quick else 200}
+    sensing = {"unknowns": 64 if quick else 128, "k": 6 if quick else 10, "problems": 40 if quick else 100}
     spaced = [round(sensing["unknowns"] * i / 10) for i in range(1, 11)]
     sensed = grid([Cell("sensed", {**sensing, "measurements": spaced})])[0]
     lunch = _lunch(grid, runs, 30 if quick else 60)

@@ -90,7 +90,7 @@ def one_shot(problem: Sensing, k: int) -> Tensor:
     return best_terms(_adjoint(problem.A, problem.y), k)
 
 
-def ista(problem: Sensing, share: float = 0.01, steps: int = 500) -> Tensor:
+def ista(problem: Sensing, share: float = 0.01, steps: int = 300) -> Tensor:
     """The lasso by proximal gradient steps of 1/‖A‖², from zero.
 
     Args:
@@ -103,11 +103,14 @@ def ista(problem: Sensing, share: float = 0.01, steps: int = 500) -> Tensor:
     level = share * _adjoint(A, y).abs().amax(1, keepdim=True)
     u = torch.zeros_like(problem.x)
     for _ in range(steps):
+        before = u
         u = soft_threshold(u - step * _adjoint(A, _forward(A, u) - y), step * level)
+        if _settled(before, u):
+            break
     return u
 
 
-def iht(problem: Sensing, k: int, steps: int = 500) -> Tensor:
+def iht(problem: Sensing, k: int, steps: int = 300) -> Tensor:
     """Iterative hard thresholding with the adaptive step of Blumensath & Davies 2010.
 
     μ = ‖g_S‖²/‖A·g_S‖² is the exact line search within the support S. Where the support changes, μ is shrunk until
@@ -119,8 +122,15 @@ def iht(problem: Sensing, k: int, steps: int = 500) -> Tensor:
         g = _adjoint(A, y - _forward(A, u))
         inside = torch.where(u != 0, g, torch.zeros_like(g))
         step = _ratio(inside, _forward(A, inside))
-        u = _safe_step(A, u, g, step, k)
+        before, u = u, _safe_step(A, u, g, step, k)
+        if _settled(before, u):
+            break
     return u
+
+
+def _settled(before: Tensor, after: Tensor) -> bool:
+    """Whether a step moved nothing by more than 10⁻¹⁰ of the largest entry."""
+    return float((after - before).abs().max()) <= 1e-10 * float(after.abs().max())
 
 
 def _safe_step(A: Tensor, u: Tensor, g: Tensor, step: Tensor, k: int) -> Tensor:

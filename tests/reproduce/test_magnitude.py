@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from secateurs.errors import DataError, SecateursError, UnknownNameError
 from secateurs.report import write_reproduction
 from secateurs.reproduce import REPRODUCTIONS, find_reproduction, reproduce
-from secateurs.reproduce.laboratory import power_of_ten
+from secateurs.reproduce.laboratory import AT_THETA, power_of_ten
 from secateurs.reproduce.magnitude import LUNCH
-from secateurs.reproduce.magnitude_chance import lunch
+from secateurs.reproduce.magnitude_chance import lunch, rewinding
 from secateurs.reproduce.tiny import saliency, with_derivatives
 
 SLOPES = st.floats(-3, 3, allow_nan=False)
@@ -59,6 +59,22 @@ def test_a_leak_that_is_not_found_is_not_agreement():
     assert [row[-1] for row in lunch(["a"], [leaky, fair]).rows] == ["disagrees", "disagrees"]
 
 
+def test_a_spectrum_that_does_not_interlace_is_not_agreement():
+    def row(checkpoint, mask, smallest, largest):
+        found = {"dimension": 2, "largest": largest, "smallest": smallest, "negative": 1, "depth": 1.0}
+        return {"checkpoint": checkpoint, "mask": mask, "loss": 1.0, "spectrum": found}
+
+    def verdicts(inside):
+        rows = [row(c, m, -1.0, 2.0) for c in ("start", "after 5 steps", "trained") for m in ("dense", "largest")]
+        network = {"hidden": 2, "share": 0.5, "examples": 9}
+        found = rewinding([{"rows": [*rows, row("start", AT_THETA, *inside)]}], network)
+        assert [r[0] for r in found.rows] == ["start"] * 3 + ["after 5 steps"] * 2 + ["trained"] * 2
+        return [r[-1] for r in found.rows if r[1] == AT_THETA]
+
+    assert verdicts((-0.5, 1.5)) == ["agrees"]
+    assert verdicts((-1.1, 1.5)) == verdicts((-0.5, 2.1)) == ["disagrees"]
+
+
 def test_which_data_a_reproduction_needs():
     assert find_reproduction("game", "digits") is REPRODUCTIONS["game"]
     assert find_reproduction("magnitude", None) is REPRODUCTIONS["magnitude"]
@@ -78,6 +94,8 @@ def test_quick_reproduction_writes_its_pages(tmp_path, monkeypatch):
     tables = {s["title"]: s for s in result["sections"]}
     assert len(tables["No free lunch: random labels"]["rows"]) == len(LUNCH) + 1
     assert len(tables["The masked Hessian before and after rewinding"]["rows"]) == 12
+    saddle = tables["A saddle that a mask makes a minimum"]
+    assert [row[saddle["columns"].index("the point is a")] for row in saddle["rows"]] == ["saddle", "minimum"]
     assert not any("verdict" in s["columns"] for s in result["sections"])
     assert "data" not in result["provenance"]
     paths = write_reproduction(result, tmp_path / "out")
