@@ -24,6 +24,7 @@ from ..errors import RunError
 from ..partition import Players
 from ..shapes import PerPlayer
 from ..training import Loss, cross_entropy
+from .batchnorm import TwiceDifferentiable
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
 
@@ -104,7 +105,9 @@ class Signals:
         """H·v over the gated parameters, by differentiating ⟨∂L/∂θ, v⟩."""
 
         def one(x: Tensor, y: Tensor) -> list[Tensor]:
-            return self._along(self._grad(self.loss(self.players.model, x, y), graph=True), vectors)
+            with TwiceDifferentiable():
+                loss = self.loss(self.players.model, x, y)
+            return self._along(self._grad(loss, graph=True), vectors)
 
         return self._mean(one)
 
@@ -116,7 +119,9 @@ class Signals:
             return self.gradient, self.product(self.gradient)
         (x, y) = self.batches[0]
         with self.mode() as model:
-            grads = self._grad(self.loss(model, x, y), graph=True)
+            with TwiceDifferentiable():
+                loss = self.loss(model, x, y)
+            grads = self._grad(loss, graph=True)
             held = [g.detach() for g in grads]
             return held, self._along(grads, held)
 
