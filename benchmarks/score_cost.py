@@ -1,6 +1,6 @@
 """What scores cost: processor time of each, in passes forward and backward over the same batch.
 
-    python -m benchmarks.score_cost [--threads 1] [--batch 100] [--repeats 5] [--only resnet20]
+    python -m benchmarks.score_cost [--threads 1] [--batch 100] [--repeats 5] [--only resnet20] [--scores snip grasp]
 
 Every score is asked as a run would ask it (training mode where it is meant for untrained networks, example by example
 where it needs that), but on one batch and once. One training pass is measured beside each, turn by turn, so that others
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -54,15 +54,15 @@ def measure(players: Players, score: Score, batch: tuple[torch.Tensor, torch.Ten
     return ratios[1:]
 
 
-def report(name: str, batch: int, repeats: int) -> None:
+def report(name: str, scores: Sequence[str], batch: int, repeats: int) -> None:
     spec, shape, granularity = CASES[name]
     model = secateurs.build_model(spec, classes=10, input_shape=shape)
     x, y = torch.randn(batch, *shape), torch.randint(10, (batch,))
     players = secateurs.players(model, x[:2], granularity)
     print(f"\n{name}: {players.count} players, batch {batch}")
     found: dict[str, float] = {}
-    for kind in SCORES.values():
-        score = kind()
+    for which in scores:
+        score = SCORES[which]()
         try:
             score.require(players)
         except StructureError:
@@ -71,7 +71,8 @@ def report(name: str, batch: int, repeats: int) -> None:
         ratios = measure(players, score, (x, y), repeats)
         found[score.name] = statistics.median(ratios)
         print(f"  {score.name:18} {found[score.name]:8.2f}   ({min(ratios):.2f}–{max(ratios):.2f})", flush=True)
-    print(f"  grasp / snip       {found['grasp'] / found['snip']:8.2f}")
+    if {"snip", "grasp"} <= found.keys():
+        print(f"  grasp / snip       {found['grasp'] / found['snip']:8.2f}")
 
 
 def main() -> None:
@@ -80,13 +81,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", default="")
+    parser.add_argument("--scores", nargs="+", default=list(SCORES), choices=list(SCORES), metavar="NAME")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     print(f"torch {torch.__version__}, {arguments.threads} thread(s); 1 = a forward and a backward pass")
     for name in CASES:
         if arguments.only in name:
-            report(name, arguments.batch, arguments.repeats)
+            report(name, arguments.scores, arguments.batch, arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from ..errors import RunError
 from ..partition import Players
 from ..shapes import PerPlayer
 from ..training import Loss, cross_entropy
-from .batchnorm import TwiceDifferentiable
+from .twice import TwiceDifferentiable
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
 
@@ -217,9 +217,13 @@ class Signals:
         back afterwards."""
         model = self.players.model
         modes = [(m, m.training) for m in model.modules()]
+        gated = {id(p) for p in self.parameters}
+        wanted = [(p, p.requires_grad) for p in model.parameters()]
         held = [(b, b.detach().clone()) for b in model.buffers()]
         devices = [self.players.device] if self.players.device.type == "cuda" else []
         model.train(self.training if training is None else training)
+        for parameter, _ in wanted:  # second derivatives are not taken by others, even where nobody asks for them
+            parameter.requires_grad_(id(parameter) in gated)
         try:
             with torch.random.fork_rng(devices=devices), torch.enable_grad():
                 torch.manual_seed(0)
@@ -227,6 +231,8 @@ class Signals:
         finally:
             for module, mode in modes:
                 module.training = mode
+            for parameter, before in wanted:
+                parameter.requires_grad_(before)
             with torch.no_grad():
-                for buffer, before in held:
-                    buffer.copy_(before)
+                for buffer, value in held:
+                    buffer.copy_(value)

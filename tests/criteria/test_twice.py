@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from secateurs.signals.batchnorm import TwiceDifferentiable
+from secateurs.signals.twice import TwiceDifferentiable
 
 from .networks import batch, conv_bn, find, residual, signals
 
