@@ -28,7 +28,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--data", required=True, help="imagenet:DIR")
     parser.add_argument("--macs", type=float, nargs="+", default=[0.8, 0.6], help="shares to keep (default 0.8 0.6)")
-    parser.add_argument("--scores", nargs="+", default=list(SCORES), choices=list(SCORES), help="default: all")
+    parser.add_argument("--scores", nargs="+", default=list(cuts.COMMON), choices=list(SCORES), metavar="NAME")
     parser.add_argument("--draws", type=int, default=3, help="random cuts at each share (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the division in two, and of the random cuts")
     parser.add_argument("--threads", type=int, default=1)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import secateurs
-from secateurs.criteria import SCORES
+from secateurs.criteria import SCORES, Magnitude, Random, Taylor
 from secateurs.measure import count_macs, count_params
 from secateurs.partition import Players
 from secateurs.recovery import RECOVERIES
@@ -29,6 +29,7 @@ from .sample import Sample
 
 Row = dict[str, Any]
 SCORE_BATCH, CALIBRATION_BATCH = 10, 50
+COMMON = (Magnitude.name, Taylor.name, Random.name)
 CONTROL = "random"
 
 
@@ -44,7 +45,7 @@ class Plan:
     """
 
     macs: Sequence[float] = (0.8, 0.6)
-    scores: Sequence[str] = tuple(SCORES)
+    scores: Sequence[str] = COMMON
     draws: int = 3
     seed: int = 0
 

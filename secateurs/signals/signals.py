@@ -24,6 +24,7 @@ from ..errors import RunError
 from ..partition import Players
 from ..shapes import PerPlayer
 from ..training import Loss, cross_entropy
+from .twice import TwiceDifferentiable
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
 
@@ -104,7 +105,9 @@ class Signals:
         """H·v over the gated parameters, by differentiating ⟨∂L/∂θ, v⟩."""
 
         def one(x: Tensor, y: Tensor) -> list[Tensor]:
-            return self._along(self._grad(self.loss(self.players.model, x, y), graph=True), vectors)
+            with TwiceDifferentiable():
+                loss = self.loss(self.players.model, x, y)
+            return self._along(self._grad(loss, graph=True), vectors)
 
         return self._mean(one)
 
@@ -116,7 +119,9 @@ class Signals:
             return self.gradient, self.product(self.gradient)
         (x, y) = self.batches[0]
         with self.mode() as model:
-            grads = self._grad(self.loss(model, x, y), graph=True)
+            with TwiceDifferentiable():
+                loss = self.loss(model, x, y)
+            grads = self._grad(loss, graph=True)
             held = [g.detach() for g in grads]
             return held, self._along(grads, held)
 
@@ -216,9 +221,13 @@ class Signals:
         back afterwards."""
         model = self.players.model
         modes = [(m, m.training) for m in model.modules()]
+        gated = {id(p) for p in self.parameters}
+        wanted = [(p, p.requires_grad) for p in model.parameters()]
         held = [(b, b.detach().clone()) for b in model.buffers()]
         devices = [self.players.device] if self.players.device.type == "cuda" else []
         model.train(self.training if training is None else training)
+        for parameter, _ in wanted:  # second derivatives are not taken by others, even where nobody asks for them
+            parameter.requires_grad_(id(parameter) in gated)
         try:
             with torch.random.fork_rng(devices=devices), torch.enable_grad():
                 torch.manual_seed(0)
@@ -226,6 +235,8 @@ class Signals:
         finally:
             for module, mode in modes:
                 module.training = mode
+            for parameter, before in wanted:
+                parameter.requires_grad_(before)
             with torch.no_grad():
-                for buffer, before in held:
-                    buffer.copy_(before)
+                for buffer, value in held:
+                    buffer.copy_(value)

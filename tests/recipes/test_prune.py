@@ -15,6 +15,7 @@ import torch
 import secateurs
 from secateurs import METHODS, Budget, Record, RunConfig, count_macs, count_params, prune
 from secateurs.artifact import load
+from secateurs.criteria import SCORES
 from secateurs.errors import BudgetError, DivergenceError, RunError, RunInterrupted, StructureError, UnknownNameError
 from secateurs.recipes import run as run_module
 from secateurs.storage import load_tree
@@ -146,8 +147,14 @@ def test_the_test_set_is_opened_once(run: tuple[Record, Path, list[Any]]) -> Non
     assert data.test_reads == 1
 
 
-@pytest.mark.parametrize("granularity", ["channel", "weight"])
-@pytest.mark.parametrize("method", METHODS)
+def _defined(method: str, granularity: str) -> bool:
+    """Whether a method means something here: on a network without BatchNorm."""
+    return method != "bn-scale" and (method not in SCORES or granularity in SCORES[method].granularities)
+
+
+@pytest.mark.parametrize(
+    ("method", "granularity"), [(m, g) for m in METHODS for g in ("channel", "weight") if _defined(m, g)]
+)
 def test_every_method(method: str, granularity: str, tmp_path: Path, model_file: str) -> None:
     record = prune(
         small(model_file, method=method, granularity=granularity, budget={"groups": 0.25}),
@@ -164,6 +171,25 @@ def test_every_method(method: str, granularity: str, tmp_path: Path, model_file:
         zeros = sum(int((p == 0).sum()) for p in (network.one.weight, network.two.weight))
         assert zeros >= total - total // 4
         assert any("keeps its shape" in note for note in record.notes)
+
+
+def test_network_slimming_runs_where_there_are_scales(tmp_path: Path, model_file: str) -> None:
+    with pytest.raises(StructureError, match="'bn-scale': one goes through no BatchNorm"):
+        prune(small(model_file, method="bn-scale"), tmp_path / "no", progress=False)
+    assert not (tmp_path / "no").exists()
+    wanted = config(model="zoo:conv-small", method="bn-scale", budget={"groups": 0.5}, reference="none")
+    record = prune(wanted, tmp_path / "run", progress=False)
+    assert (record.groups_total, record.groups_kept) == (224, 112)
+
+
+@pytest.mark.parametrize("method", [n for n, s in SCORES.items() if s.early])
+def test_early_scores_cut_before_training(method: str, tmp_path: Path, model_file: str) -> None:
+    """No step is taken before the cut; with ``cut`` given, some are."""
+    early = prune(small(model_file, method=method, reference="none"), tmp_path / "early", progress=False)
+    assert {p.phase for p in early.history} == {"training"} and early.groups_kept < early.groups_total
+    given = {"cut": 0.5, "rounds": 2, "calibration": 2, "allocation": "erk"}
+    late = prune(small(model_file, method=method, reference="none", options=given), tmp_path / "late", progress=False)
+    assert {p.phase for p in late.history} == {"training", "recovery"}
 
 
 BUDGETS = [{"params": 0.3}, {"bytes": 0.3}, {"macs": 700.0}, {"groups": 0.5, "params": 0.4, "macs": 0.3}]
