@@ -248,7 +248,7 @@ def methods(json: Json = False) -> None:
 
 @app.command(epilog="Example: `secateurs reproduce game --data mnist:DIR --quick`")
 def reproduce(
-    what: Annotated[str, typer.Argument(help="game")],
+    what: Annotated[str, typer.Argument(help="game or lottery")],
     data: DataSpec,
     out: Annotated[Optional[Path], typer.Option(help="Where the pages go (default docs/reproductions).")] = None,  # noqa: UP045
     quick: Annotated[

@@ -8,9 +8,10 @@ from typing import Any
 
 from ..recipes import versions
 from .game import reproduce_game
+from .lottery import reproduce_lottery
 from .page import Figure, Page, Section, Series
 
-REPRODUCTIONS = {"game": reproduce_game}
+REPRODUCTIONS = {"game": reproduce_game, "lottery": reproduce_lottery}
 CACHE = Path("runs/reproductions")
 
 
