@@ -401,7 +401,8 @@ def test_levels_are_shaded_in_turn_and_one_before_the_first_point_is_not_drawn(r
         ("recovery", "var(--recovery)"),
     ]  # fmt: skip
     text = Reader(report.render(record)).text
-    assert "level 2: epochs" in text and "At the end of each level." in text
+    assert "level 2: epochs" in text and "At the end of each level. It ends" in text
+    assert "At the end of each level the groups with the lowest scores left; 37 of 768 stayed." in text
     record.history = [p for p in record.history if p.epoch >= 1]
     root = tree.fromstring(report.picture(record))
     shades = [e for e in root.iter() if "band" in e.get("class", "")]
