@@ -253,7 +253,7 @@ def methods(
 
 @app.command(epilog="Example: `secateurs reproduce game --data mnist:DIR --quick`")
 def reproduce(
-    what: Annotated[str, typer.Argument(help="game or magnitude.")],
+    what: Annotated[str, typer.Argument(help="game, lottery, concave, magnitude or snip.")],
     data: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--data", help="As for prune; none for magnitude, which makes its own."),

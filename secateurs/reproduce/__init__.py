@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import DataError, unknown
 from ..recipes import versions
 from .game import reproduce_game
+from .lottery import reproduce_lottery
 from .magnitude import reproduce_magnitude
 from .page import Figure, Page, Section, Series
 from .snip import reproduce_snip
@@ -31,6 +32,7 @@ class Reproduction:
 
 REPRODUCTIONS = {
     "game": Reproduction(reproduce_game, "mnist:DIR (or digits, for a look)"),
+    "lottery": Reproduction(reproduce_lottery, "mnist:DIR (or digits, for a look)"),
     "magnitude": Reproduction(reproduce_magnitude),
     "snip": Reproduction(reproduce_snip, "mnist:DIR (or digits, for a look)"),
 }
