@@ -25,9 +25,14 @@ def described(kind: type[TrainOptions], *, own: bool = False) -> list[Option]:
     Args:
         own: without those that every method has.
     """
-    texts = {name: text for cls in reversed(kind.__mro__) for name, text in _attributes(cls.__dict__.get("__doc__"))}
+    said = texts(kind)
     fields = {n: f for n, f in kind.model_fields.items() if not (own and n in TrainOptions.model_fields)}
-    return [Option(name, field.default, texts.get(name, "")) for name, field in fields.items()]
+    return [Option(name, field.default, said.get(name) or field.description or "") for name, field in fields.items()]
+
+
+def texts(kind: type) -> dict[str, str]:
+    """What the docstrings of a class and its bases say of its attributes."""
+    return {name: text for cls in reversed(kind.__mro__) for name, text in _attributes(cls.__dict__.get("__doc__"))}
 
 
 def _attributes(doc: str | None) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from ..partition import Players
 from ..shapes import PerPlayer
 from ..spec import Budget, derive_seed
 from ..training import Trainer, decided
+from .described import texts
 from .latency import tighten
 from .options import TrainOptions
 from .pruning import Cut, Pruning
@@ -112,8 +114,12 @@ class DynamicsOptions(TrainOptions):
 
 def options_of(kind: type[Budgeted]) -> type[DynamicsOptions]:
     """What a method that is this rule can be told: the rule's own settings, durations as fractions of the run."""
-    own = {n: (f.annotation, f) for n, f in kind.Settings.model_fields.items() if n not in ("warmup", "horizon")}
-    return create_model(f"{kind.__name__}Options", __base__=DynamicsOptions, __doc__=kind.Settings.__doc__, **own)  # type: ignore[call-overload]
+    said, own = texts(kind.Settings), {}
+    for name, field in kind.Settings.model_fields.items():
+        if name not in ("warmup", "horizon"):
+            own[name] = (field.annotation, field := copy.copy(field))
+            field.description = said.get(name)
+    return create_model(f"{kind.__name__}Options", __base__=DynamicsOptions, **own)  # type: ignore[call-overload]
 
 
 class DynamicsRun(PlayingRun):
@@ -144,9 +150,7 @@ class DynamicsRun(PlayingRun):
         return self.kind.span[1] if self.options.cut is None else self.options.cut
 
     def wrap(self, optimizer: torch.optim.Optimizer) -> Participating:
-        if (
-            "seed" in self.kind.Settings.model_fields
-        ):  # what is drawn differs between runs, as their data and weights do
+        if "seed" in self.kind.Settings.model_fields:  # what is drawn differs between runs, as data and weights do
             own = derive_seed(self.seed, self.options.seed)
             self._dynamics.settings = self._dynamics.settings.model_copy(update={"seed": own})
         return self._dynamics.wrap(optimizer, self.players)
