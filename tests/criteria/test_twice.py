@@ -98,3 +98,25 @@ def test_products_by_the_batch_s_statistics(build, granularity: str) -> None:
     one = signals(found, (x, y))
     for ours, theirs in zip(two.gradient_product[1], one.gradient_product[1]):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(4, 6, 3, stride=2, padding=1),
+        nn.Conv2d(4, 6, (3, 2), dilation=(1, 2), bias=False),
+        nn.Conv2d(4, 4, 3, padding=(0, 2), groups=2),
+        nn.Conv1d(4, 3, 2, stride=2),
+        nn.Conv3d(4, 2, 2, padding=1),
+        nn.Conv2d(4, 3, 3, padding="same"),
+    ],
+    ids=lambda conv: f"{type(conv).__name__}-{conv.extra_repr()}",
+)
+def test_convolutions_against_torch(conv: nn.Module) -> None:
+    conv, dims = conv.double(), conv.weight.dim() - 2
+    x = torch.randn(3, 4, *[7] * dims, dtype=torch.float64)
+    target = torch.randn(conv(x).shape, dtype=torch.float64)
+    for ours, theirs in zip(_derivatives(conv, x, target, True), _derivatives(conv, x, target, False), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+    with TwiceDifferentiable():
+        assert ("Convolved" in type(conv(x).grad_fn).__name__) == (conv.padding != "same")
