@@ -71,8 +71,7 @@ class L1Prox(Budgeted):
         if self.settings.price is not None:
             return None, pulse.lr * self.settings.price
         keep = fit_budget(players, norm, self.amounts(self.settings.closed(pulse.step)))
-        leaving = norm[~keep]
-        return keep, float(leaving.max()) if leaving.numel() else 0.0
+        return keep, float(norm.masked_fill(keep, 0.0).max())
 
     def priority(self, players: Players, state: State, s: Participation) -> PerPlayer:
         return state["norm"]

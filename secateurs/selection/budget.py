@@ -91,7 +91,9 @@ def _queue(players: Players, priority: np.ndarray) -> _Queue:
         means = np.zeros(len(steps))
         for layer in (players.layers[i] for i in found.layers):
             ranked = np.sort(priority[layer.start : layer.stop])[::-1][found.counts[0] : found.counts[-1]]
-            if len(steps):
+            if len(found.layers) == 1 and len(steps) == len(ranked):  # one by one: each is its own chunk
+                means = ranked
+            elif len(steps):
                 means += np.add.reduceat(ranked / np.repeat(steps, steps), found.counts[:-1] - found.counts[0])
         unit.append(np.full(len(steps), number))
         size.append(steps)

@@ -42,14 +42,14 @@ def test_counts_at_every_step_are_what_the_cubic_leaves_room_for() -> None:
 
 
 def test_between_two_masks_nothing_moves_and_the_last_step_of_the_way_always_masks() -> None:
-    model, optimizer = _twenty(warmup=1, horizon=6, every=4)
+    model, optimizer = _twenty(warmup=1, horizon=7, every=4)
     counts = []
     for _ in range(8):
         model.weight.grad = torch.zeros_like(model.weight)
         optimizer.step()
         counts.append(int(optimizer.s.sum()))
-    # Steps 4 (t = 4/6: 20 − 16·26/27 = 4.59) and 6, the last.
-    assert counts == [20, 20, 20, 20, 4, 4, 4, 4]
+    # Steps 4 (t = 4/7: 20 − 16·(1 − 27/343) = 5.26) and 7, the last.
+    assert counts == [20, 20, 20, 20, 5, 5, 5, 4]
 
 
 def test_no_gradient_reaches_a_masked_weight_but_it_comes_back_when_others_shrink() -> None:

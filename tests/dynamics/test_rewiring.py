@@ -49,7 +49,10 @@ def test_one_update_of_rigl_by_hand() -> None:
     assert _step(model, optimizer, [7.0, 7.0, 0.5, 0.4, -2.0, 1.0, 3.0, 0.0]) == [0, 1, 4, 6]
     assert model.weight.flatten().tolist() == pytest.approx([5.0, -4.0, 0, 0, 0, 0, 0, 0], abs=1e-6)
     momentum = optimizer.state[model.weight]["momentum_buffer"].flatten().tolist()
-    assert momentum[:2] == [7.0, 7.0] and momentum[4] == momentum[6] == 0  # what is new starts with nothing remembered
+    assert momentum[:4] == [7.0, 7.0, 0.5, 0.4]
+    assert _step(model, optimizer, [0.0, 0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0])[:3] == [0, 1, 2]
+    momentum = optimizer.state[model.weight]["momentum_buffer"].flatten().tolist()
+    assert momentum[:2] == pytest.approx([6.3, 6.3]) and momentum[2] == 0  # it comes back with nothing remembered
 
 
 def test_who_is_dropped_and_missed_most_comes_back_with_all_it_had() -> None:
