@@ -256,6 +256,8 @@ class LevelsRun(Pruning):
     def _keep_level(self, trainer: Trainer, level: int, mask: Mask) -> None:
         """Write ``level-NN.safetensors``: the weights that the level ended with, their accuracy on validation data, the
         mask chosen, and how much of every resource it leaves."""
+        if self.folder is None:
+            return
         size = max(trainer.batch_size, 512)
         with trainer.timed("evaluation"):
             found = evaluate(
@@ -266,7 +268,7 @@ class LevelsRun(Pruning):
                 rank=trainer.rank,
                 world=trainer.world,
             )
-        if self.folder is None or not trainer.is_main:
+        if not trainer.is_main:
             return
         counts = {layer.name: int(mask[layer.start : layer.stop].sum()) for layer in self.players.layers}
         tree = {
