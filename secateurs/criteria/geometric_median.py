@@ -6,11 +6,10 @@ from typing import ClassVar
 
 import torch
 
-from ..partition import Players
+from ..partition import Players, producers
 from ..shapes import PerPlayer
 from ..signals import Signals
 from .base import Score
-from .places import producers
 
 
 class GeometricMedian(Score):
@@ -26,16 +25,15 @@ class GeometricMedian(Score):
     granularities: ClassVar[tuple[str, ...]] = ("channel",)
 
     def __call__(self, players: Players, signals: Signals) -> PerPlayer:
-        found = [(owner, rows.cpu()) for owner, rows in producers(players)]
+        made = producers(players)
+        found = list(made.stacked([p.detach().cpu() for p in made.parameters]))
         out = torch.zeros(players.count, dtype=players.dtype)
         for layer in players.layers:
             squares = torch.zeros(layer.size, layer.size, dtype=torch.float64)
             for owner, rows in found:
-                order = torch.sort(owner, stable=True).indices
-                mine = order[(owner[order] >= layer.start) & (owner[order] < layer.stop)]
-                if len(mine):
-                    filters = rows[mine].double().reshape(layer.size, -1)
-                    exact = "donot_use_mm_for_euclid_dist"  # the quick way cancels where filters are alike
-                    squares += torch.cdist(filters, filters, compute_mode=exact).square()
+                mine = (owner >= layer.start) & (owner < layer.stop)
+                filters, who = rows[mine].double(), owner[mine] - layer.start
+                exact = "donot_use_mm_for_euclid_dist"  # the quick way cancels where filters are alike
+                squares[who[:, None], who] += torch.cdist(filters, filters, compute_mode=exact).square()
             out[layer.start : layer.stop] = squares.sqrt().sum(1).to(out.dtype)
         return out.to(players.device)

@@ -6,13 +6,10 @@ from typing import ClassVar
 
 import torch
 
-from ..partition import Players
+from ..partition import Players, producers
 from ..shapes import PerPlayer
 from ..signals import Signals
 from .base import Score
-from .places import producers, summed
-
-OWN = ("weight", "block")  # granularities whose players are measured by their gate slices
 
 
 class Magnitude(Score):
@@ -31,9 +28,8 @@ class Magnitude(Score):
     def __call__(self, players: Players, signals: Signals) -> PerPlayer:
         if players.granularity == "weight":
             return players.gates.elements(torch.abs, signals.theta)
-        if players.granularity in OWN:
-            return players.gates.sq_norm(signals.theta).sqrt()
-        return summed(players, ((found, rows.square().sum(1)) for found, rows in producers(players))).sqrt()
+        made = producers(players)
+        return made.sq_norm([p.detach() for p in made.parameters]).sqrt_()
 
 
 class MagnitudeL1(Score):
@@ -48,7 +44,6 @@ class MagnitudeL1(Score):
     def __call__(self, players: Players, signals: Signals) -> PerPlayer:
         if players.granularity == "weight":
             return players.gates.elements(torch.abs, signals.theta)
-        if players.granularity in OWN:
-            theta = signals.theta
-            return players.gates.dot(theta, [torch.sign(t) for t in theta])
-        return summed(players, ((found, rows.abs().sum(1)) for found, rows in producers(players)))
+        made = producers(players)
+        rows = [p.detach() for p in made.parameters]
+        return made.dot(rows, [row.sign() for row in rows])

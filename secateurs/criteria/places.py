@@ -1,7 +1,8 @@
-"""Which rows, inputs and scales of a model's tensors a player is, read off the structure.
+"""Which inputs and scales of a model's tensors a player is, read off the structure.
 
-A channel is *produced* by the rows of a weight, *scaled* by a BatchNorm's γ, and *read* as an input of the next
-modules. The structure says of every axis of every tensor which atoms its indices are; here these become players.
+A channel is *scaled* by a BatchNorm's γ, and *read* as an input of the next modules; what *produces* it is in
+``secateurs.partition.producers``. The structure says of every axis of every tensor which atoms its indices are; here
+these become players.
 """
 
 from __future__ import annotations
@@ -16,26 +17,12 @@ from ..partition import Players
 from ..shapes import PerPlayer
 from ..structure.naming import CONVOLUTIONS, TRANSPOSED, role
 
-PRODUCING = ("out", "width", "0")  # roles of an axis along which a weight makes channels; "0": of a bare parameter
-
 
 def owners(players: Players, atoms: Tensor) -> Tensor:
     """The player of each atom, −1 where it is nobody's."""
     player_of = torch.full((players.structure.atoms + 1,), -1)
     player_of[players.atoms.cpu()] = torch.arange(players.count)
     return player_of[atoms]
-
-
-def producers(players: Players) -> Iterator[tuple[Tensor, Tensor]]:
-    """For every weight of two or more dimensions that makes something, and owns it to players: ``(rows,)`` the player
-    of each row, −1 where it is nobody's, and the rows, ``(rows, d)``."""
-    for name, axis, found in _owned(players):
-        parameter = players.model.get_parameter(name) if _is_parameter(players.model, name) else None
-        if parameter is None or parameter.dim() < 2:
-            continue
-        path, _, leaf = name.rpartition(".")
-        if role(players.model.get_submodule(path), leaf, axis, parameter.dim()) in PRODUCING:
-            yield found, parameter.detach().movedim(axis, 0).flatten(1)
 
 
 def scales(players: Players) -> Iterator[tuple[Tensor, Tensor]]:
@@ -100,8 +87,3 @@ def _owned(players: Players) -> Iterator[tuple[str, int, Tensor]]:
         found = owners(players, torch.from_numpy(ids))
         if bool((found >= 0).any()):
             yield name, axis, found
-
-
-def _is_parameter(model: nn.Module, name: str) -> bool:
-    path, _, leaf = name.rpartition(".")
-    return isinstance(getattr(model.get_submodule(path), leaf, None), nn.Parameter)

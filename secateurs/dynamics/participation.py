@@ -234,7 +234,9 @@ class Participating(Membership, Optimizer):
         else:
             if self.gauge == "norm":
                 weights.project(self.radius)
-            if alternating:
+            if alternating and self.dynamics.straight:
+                slope = weights.gates.dot(felt.grads, weights.raw, self.s).to(slope)
+            elif alternating:
                 slope = weights.slope(felt.grads, self.s, slope)
             self.s = self._moved(slope, felt.pull)
             weights.write(self.s)

@@ -34,14 +34,15 @@ class RewiringSettings(Timing):
     Attributes:
         warmup: optimizer steps before the first update; the network is sparse by then.
         horizon: optimizer steps from then until the last.
-        every: optimizer steps between two updates. None: a hundredth of the horizon.
-        allocation: how much of each layer is in the network at first, and so always: 'erk', 'uniform' or 'global'.
+        every: optimizer steps between two updates; by default a hundredth of the horizon.
+        allocation: how much of each layer is in the network at first, and so always: ``erk``, ``uniform`` or
+            ``global``; where players are blocks it is always ``global``.
         seed: of what is drawn.
     """
 
     warmup: int = Field(default=0, ge=0)
     every: int | None = Field(default=None, ge=1)
-    allocation: Annotated[str, AfterValidator(_known)] = "erk" if "erk" in ALLOCATIONS else "uniform"
+    allocation: Annotated[str, AfterValidator(_known)] = "erk"
     seed: int = 0
 
     @property
@@ -72,7 +73,8 @@ class Rewiring(Budgeted):
 
     def begin(self, players: Players, state: State) -> Participation:
         """A random mask that meets the budget, its layers as dense as the allocation says."""
-        priority = ALLOCATIONS[self.settings.allocation](players, self._draw(players, "begin"))
+        allocation = "global" if players.granularity == "block" else self.settings.allocation
+        priority = ALLOCATIONS[allocation](players, self._draw(players, "begin"))
         return fit_budget(players, priority, self.targets).to(players.dtype)
 
     def updates(self, step: int) -> bool:
