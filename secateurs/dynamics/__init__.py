@@ -2,10 +2,12 @@
 
 from .base import EPSILON, Arithmetic, Dynamics, Pulse, State, participants
 from .budgeted import Budgeted, Timing
+from .concave import ConcaveMask, ConcaveSettings
 from .game import FixedPrices
 from .gradual import Gradual
-from .market import Market, MarketSettings, Rent
+from .market import Market, MarketSettings
 from .participation import Participating
+from .pricing import Priced, PricedSettings
 from .registry import DYNAMICS
 from .utility import Utility
 
@@ -14,14 +16,17 @@ __all__ = [
     "EPSILON",
     "Arithmetic",
     "Budgeted",
+    "ConcaveMask",
+    "ConcaveSettings",
     "Dynamics",
     "FixedPrices",
     "Gradual",
     "Market",
     "MarketSettings",
     "Participating",
+    "Priced",
+    "PricedSettings",
     "Pulse",
-    "Rent",
     "State",
     "Timing",
     "Utility",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .budgeted import Budgeted
+from .concave import ConcaveMask
 from .gradual import Gradual
 
-DYNAMICS: dict[str, type[Budgeted]] = {cls.name: cls for cls in (Gradual,)}
+DYNAMICS: dict[str, type[Budgeted]] = {cls.name: cls for cls in (ConcaveMask, Gradual)}
