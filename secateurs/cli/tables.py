@@ -159,6 +159,8 @@ def reproduction(result: Mapping[str, Any], paths: Sequence[Path]) -> None:
     """The tables of a reproduction, as its page has them."""
     console = _console()
     for section in result["sections"]:
+        if not section["rows"]:
+            continue
         shown = section["brief"] or range(len(section["columns"]))
         table = _table(*(section["columns"][i] for i in shown), title=section["title"])
         for row in section["rows"]:

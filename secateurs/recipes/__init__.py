@@ -4,18 +4,22 @@ from ..spec import RunConfig
 from .equilibrium import Equilibrium
 from .finish import versions
 from .flagship import EquilibriumOptions, EquilibriumRun
+from .levels import LevelsRun
 from .oneshot import OneShotOptions, OneShotRun
 from .options import TrainOptions, read_options
 from .pruning import Pruning
 from .registry import METHODS, Method, find_method
 from .run import prune
 from .runs import bench_run, export_run, inspect_model
+from .tickets import LevelsOptions
 
 __all__ = [
     "METHODS",
     "Equilibrium",
     "EquilibriumOptions",
     "EquilibriumRun",
+    "LevelsOptions",
+    "LevelsRun",
     "Method",
     "OneShotOptions",
     "OneShotRun",

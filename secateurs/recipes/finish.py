@@ -155,7 +155,7 @@ def _latency_note(stage: Stage, measured: Mapping[str, Measured], pruned: nn.Mod
 def _train_block(stage: Stage, trainer: Trainer, run: Pruning, reference_seconds: float) -> TrainBlock:
     seconds: dict[str, Any] = trainer.seconds
     game = run.game_seconds()
-    before = sum(seconds.get(name, 0.0) for name in ("training", "warmup", "market"))
+    before = sum(seconds.get(name, 0.0) for name in run.spans() if name != "recovery")
     return TrainBlock(
         seconds=TrainSeconds(
             dense_equivalent=max(0.0, before - game),

@@ -13,9 +13,10 @@ from ..partition import Players
 from ..selection import ALLOCATIONS, fit_budget
 from ..shapes import Mask, PerPlayer
 from ..signals import Signals
-from ..spec import Budget, derive_seed
+from ..spec import Budget
 from ..structure import Shrunk, shrink
 from ..training import Trainer, decided
+from .calibration import calibrated
 from .latency import tighten
 from .options import TrainOptions
 from .pruning import Cut, Pruning
@@ -115,21 +116,11 @@ class OneShotRun(Pruning):
 
     def signals(self, trainer: Trainer) -> Signals:
         """Calibration batches, in training mode where the network has not been trained."""
-        batches = []
-        stream = trainer.data.train.batches(
-            trainer.batch_size, epoch=None, seed=trainer.seed, drop_last=True, device=trainer.device
-        )
-        if self.score.needs != "nothing":
-            for batch in stream:
-                batches.append(batch)
-                if len(batches) == self.options.calibration:
-                    break
-        generator = torch.Generator().manual_seed(derive_seed(trainer.seed, "scores"))
-        return Signals(
+        return calibrated(
+            trainer,
             self.players,
-            batches,
-            loss=trainer.loss,
-            generator=generator,
-            training=self.cut_step == 0,
+            self.score,
+            batches=self.options.calibration,
             probes=self.options.probes,
+            training=self.cut_step == 0,
         )

@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from ..criteria import SCORES, Score
 from ..dynamics import DYNAMICS, Budgeted
 from ..errors import unknown
 from .flagship import EquilibriumOptions, EquilibriumRun
+from .levels import LevelsRun
 from .oneshot import OneShotOptions, OneShotRun
 from .options import TrainOptions
 from .playing import DynamicsRun, options_of
 from .pruning import Pruning
+from .tickets import LevelsOptions
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,11 @@ def _moved(kind: type[Budgeted]) -> Method:
     )
 
 
+def _level_by_level(name: str, summary: str, source: str, **how: Any) -> Method:
+    run = partial(LevelsRun, **how)
+    return Method(name, run, LevelsOptions, summary, source, "a training for every level", "training batches")
+
+
 _ROWS = (
     Method(
         "equilibrium",
@@ -68,6 +76,35 @@ _ROWS = (
     ),
     *(_scored(score) for score in SCORES.values()),
     *(_moved(kind) for kind in DYNAMICS.values()),
+    _level_by_level(
+        "imp",
+        "lottery tickets: iterative magnitude pruning, weights rewound to where they started after every level",
+        "Frankle & Carbin 2019; Frankle et al. 2020 (late rewinding)",
+    ),
+    _level_by_level(
+        "imp-finetune",
+        "iterative magnitude pruning, weights kept and fine-tuned after every level",
+        "Han et al. 2015",
+        restart="keep",
+    ),
+    _level_by_level(
+        "lr-rewinding",
+        "iterative magnitude pruning, weights kept, the learning rate's schedule rewound after every level",
+        "Renda et al. 2020",
+        restart="lr-rewind",
+    ),
+    _level_by_level(
+        "imp-reinit",
+        "imp's ticket with freshly drawn weights: the control for where the weights start",
+        "control; Frankle & Carbin 2019",
+        restart="reinit",
+    ),
+    _level_by_level(
+        "imp-random",
+        "a random mask with as many groups in every layer as imp's: the control for where the mask sits",
+        "control; Frankle & Carbin 2019",
+        shuffle=True,
+    ),
 )
 
 METHODS: dict[str, Method] = {row.name: row for row in _ROWS}

@@ -34,7 +34,8 @@ class Figure:
 
 @dataclass(frozen=True)
 class Series:
-    """One line: ``y`` against ``x`` (None leaves a gap), with ``error`` as half-width of an error bar."""
+    """One line: ``y`` against ``x`` (None leaves a gap), with ``error`` as half-width of an error bar, ``band`` as the
+    lower and upper edge of a shaded strip around it; ``points`` draws marks alone."""
 
     name: str
     x: Sequence[float]
@@ -44,6 +45,8 @@ class Series:
     width: float = 2.0
     opacity: float = 1.0
     error: Sequence[float | None] | None = None
+    band: tuple[Sequence[float | None], Sequence[float | None]] | None = None
+    points: bool = False
 
 
 @dataclass(frozen=True)
@@ -170,9 +173,10 @@ def lines(
     alt: str,
     caption: str = "",
     shade: Sequence[Band] = (),
+    height: int = 270,
 ) -> Figure:
     """A line chart. A legend appears from the second series on; few points are marked."""
-    data = []
+    data = [_strip(s) for s in series if s.band is not None]
     for s in series:
         line = {"color": s.colour, "dash": s.dash, "width": s.width}
         trace: dict[str, Any] = {
@@ -182,7 +186,7 @@ def lines(
             "y": numbers(s.y),
             "line": line,
             "opacity": s.opacity,
-            "mode": "lines+markers" if len(s.x) <= 25 else "lines",
+            "mode": "markers" if s.points else "lines+markers" if len(s.x) <= 25 else "lines",
             "marker": {"size": 5},
         }
         if s.error is not None:
@@ -193,7 +197,26 @@ def lines(
     extra = bands(shade) | {"showlegend": several, "hovermode": "x unified", "margin": margin}
     if several and shade:  # the names of the bands sit on the frame: lift the legend above them
         extra["legend"] = _LEGEND | {"y": 1.1}
-    return Figure(title, data, layout(x, y, **extra), alt, caption)
+    return Figure(title, data, layout(x, y, **extra), alt, caption, height)
+
+
+def _strip(s: Series) -> dict[str, Any]:
+    """The band around a line: out along its lower edge, back along its upper one."""
+    assert s.band is not None
+    edges = [(x, number(low), number(high)) for x, low, high in zip(numbers(s.x), *s.band)]
+    known = [(x, low, high) for x, low, high in edges if low is not None and high is not None]
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [x for x, _, _ in known] + [x for x, _, _ in reversed(known)],
+        "y": [low for _, low, _ in known] + [high for _, _, high in reversed(known)],
+        "fill": "toself",
+        "fillcolor": s.colour,
+        "line": {"width": 0},
+        "opacity": 0.16,
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
 
 
 def histogram(

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..recipes import versions
 from .game import reproduce_game
-from .page import Page, Section
+from .page import Figure, Page, Section, Series
 
 REPRODUCTIONS = {"game": reproduce_game}
 CACHE = Path("runs/reproductions")
@@ -42,4 +42,4 @@ def reproduce(
     return page.as_dict()
 
 
-__all__ = ["REPRODUCTIONS", "Page", "Section", "reproduce"]
+__all__ = ["REPRODUCTIONS", "Figure", "Page", "Section", "Series", "reproduce"]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from ..partition import Players
 from ..shapes import PerPlayer
 from .budget import fit_budget, top_k
+from .layerwise import layer_counts, layerwise, round_rate
 from .uniform import within_layers
 
 ALLOCATIONS: dict[str, Callable[[Players, PerPlayer], PerPlayer]] = {
@@ -13,4 +14,4 @@ ALLOCATIONS: dict[str, Callable[[Players, PerPlayer], PerPlayer]] = {
 }
 """How much where: from scores to the priority that the cut goes by."""
 
-__all__ = ["ALLOCATIONS", "fit_budget", "top_k", "within_layers"]
+__all__ = ["ALLOCATIONS", "fit_budget", "layer_counts", "layerwise", "round_rate", "top_k", "within_layers"]

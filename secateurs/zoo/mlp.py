@@ -27,6 +27,17 @@ class MLP(nn.Module):
         return self.out(x)
 
 
-def mlp(hidden: Sequence[int], classes: int, input_shape: Sequence[int]) -> MLP:
-    """An MLP for inputs of ``input_shape`` (without the batch axis)."""
-    return MLP(math.prod(input_shape), hidden, classes)
+def mlp(hidden: Sequence[int], classes: int, input_shape: Sequence[int], *, glorot: bool = False) -> MLP:
+    """An MLP for inputs of ``input_shape`` (without the batch axis).
+
+    Args:
+        glorot: weights from N(0, 2/(fan in + fan out)) and biases of zero (Glorot & Bengio 2010), instead of PyTorch's
+            default.
+    """
+    model = MLP(math.prod(input_shape), hidden, classes)
+    if glorot:
+        for module in model.children():
+            assert isinstance(module, nn.Linear)
+            nn.init.xavier_normal_(module.weight)
+            nn.init.zeros_(module.bias)
+    return model

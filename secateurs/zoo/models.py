@@ -22,6 +22,8 @@ MODELS: Mapping[str, Factory] = MappingProxyType(
     {
         "mlp-512-256": partial(mlp, (512, 256)),
         "mlp-500-300": partial(mlp, (500, 300)),
+        "lenet-300-100": partial(mlp, (300, 100)),
+        "lenet-300-100-glorot": partial(mlp, (300, 100), glorot=True),
         "mlp-digits": partial(mlp, (256, 128)),
         "lenet5": LeNet5,
         "conv-small": conv_small,

@@ -15,6 +15,7 @@ from secateurs.zoo import MODELS, build_model, check_fit
 PARAMETERS = {
     "mlp-512-256": ((1, 28, 28), 784 * 512 + 512 + 512 * 256 + 256 + 256 * 10 + 10),
     "mlp-500-300": ((1, 28, 28), 784 * 500 + 500 + 500 * 300 + 300 + 300 * 10 + 10),
+    "lenet-300-100": ((1, 28, 28), 784 * 300 + 300 + 300 * 100 + 100 + 100 * 10 + 10),
     "mlp-digits": ((1, 8, 8), 64 * 256 + 256 + 256 * 128 + 128 + 128 * 10 + 10),
     "lenet5": ((1, 28, 28), 20 * 25 + 20 + 50 * 20 * 25 + 50 + 800 * 500 + 500 + 500 * 10 + 10),
     "resnet20": ((3, 32, 32), 269_722),
@@ -50,6 +51,17 @@ def test_weights_come_from_the_seed_and_the_global_state_is_left_alone() -> None
 def test_mlp_modules_have_the_promised_names() -> None:
     model = build_model("zoo:mlp-500-300", input_shape=(1, 28, 28))
     assert [name for name, _ in model.named_children()] == ["fc1", "fc2", "out"]
+
+
+def test_glorot_weights_have_the_promised_spread_and_biases_are_zero() -> None:
+    model = build_model("zoo:lenet-300-100-glorot", input_shape=(1, 28, 28))
+    for name, inputs, outputs in (("fc1", 784, 300), ("fc2", 300, 100)):
+        layer = model.get_submodule(name)
+        count = inputs * outputs
+        # The variance of a sample's variance of normal numbers is 2·σ⁴/n: four standard deviations around σ².
+        expected, found = 2 / (inputs + outputs), float(layer.weight.detach().var())  # type: ignore[operator, union-attr]
+        assert abs(found / expected - 1) < 4 * (2 / count) ** 0.5
+        assert not layer.bias.any()  # type: ignore[operator, union-attr]
 
 
 def test_resnet_shortcut_is_slice_and_pad() -> None:
