@@ -90,8 +90,8 @@ class ConcaveMask(Priced):
     name: ClassVar[str] = "concave"
     summary: ClassVar[str] = "a relaxed mask, trained with the weights, is driven to 0 and 1 by a concave penalty"
     source: ClassVar[str] = "Fracastoro et al. 2025, with the price of this project"
+    cost: ClassVar[str] = "a few passes over gate slices each step; a training for every level"
     Settings: ClassVar[type[Timing]] = ConcaveSettings
-    span: ClassVar[tuple[float, float]] = (0.0, 0.5)
     settings: ConcaveSettings
 
     def __init__(

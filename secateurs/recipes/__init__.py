@@ -1,6 +1,7 @@
 """Recipes: named methods, the run that carries one out, and what can be done with a finished run."""
 
 from ..spec import RunConfig
+from .concave import ConcaveOptions, ConcaveRun
 from .equilibrium import Equilibrium
 from .finish import versions
 from .flagship import EquilibriumOptions, EquilibriumRun
@@ -14,6 +15,8 @@ from .runs import bench_run, export_run, inspect_model
 from .tickets import LevelsOptions
 
 __all__ = [
+    "ConcaveOptions",
+    "ConcaveRun",
     "METHODS",
     "Equilibrium",
     "EquilibriumOptions",

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ..measure import count_macs, count_params
@@ -16,6 +17,8 @@ from ..spec import Budget
 from ..structure import shrink
 from ..training import Trainer, cross_entropy, evaluate
 from ..zoo import Data, build_model, load_data
+from ..zoo.data import moments
+from ..zoo.splits import TensorSplit
 from .cells import Result
 
 
@@ -25,9 +28,22 @@ def dataset(spec: str, seed: int, limit: int | None) -> Data:
     return load_data(spec, seed=seed, limit=limit)
 
 
-def setup(data: str, model: str, seed: int, limit: int | None) -> tuple[Data, nn.Module]:
+@lru_cache(maxsize=2)
+def pooled(spec: str, seed: int, limit: int | None, side: int) -> Data:
+    """A data set of images at a fraction of their size: means over ``side``×``side`` pixels, rounded to bytes."""
+    data = dataset(spec, seed, limit)
+    whole: list[TensorSplit] = [s for s in (data.train, data.validation, data.test) if isinstance(s, TensorSplit)]
+    small = [F.avg_pool2d(s.x.float(), side).round().byte() for s in whole]
+    mean, std = moments(small[0])
+    train, validation, test = (
+        TensorSplit(x, s.y, augment=s.augment, mean=mean, std=std) for x, s in zip(small, whole, strict=True)
+    )
+    return Data(data.name, data.classes, small[0].shape[1:], data.hash, train, validation, test, data.augment)
+
+
+def setup(data: str, model: str, seed: int, limit: int | None, pool: int = 1) -> tuple[Data, nn.Module]:
     """The data and a fresh model for them."""
-    loaded = dataset(data, seed, limit)
+    loaded = dataset(data, seed, limit) if pool == 1 else pooled(data, seed, limit, pool)
     return loaded, build_model(model, classes=loaded.classes, input_shape=loaded.input_shape, seed=seed)
 
 
@@ -60,9 +76,10 @@ def run_method(
     mixed_precision: str = "no",
     granularity: str = "channel",
     options: Mapping[str, Any] | None = None,
+    pool: int = 1,
 ) -> Result:
     """A method to a budget; accuracy after removal and recovery, and the widths it found."""
-    loaded, net = setup(data, model, seed, limit)
+    loaded, net = setup(data, model, seed, limit, pool)
     row = find_method(name)
     given = read_options(row.options, name, options or {})
     wanted = Budget(**budget)
@@ -82,7 +99,9 @@ def run_method(
         loss=cross_entropy(given.label_smoothing),
     )
     trainer.run()
-    return {"widths": [row.kept for row in run.layer_rows()], **measured(net, loaded, trainer)}
+    widths = [row.kept for row in run.layer_rows()]
+    extra = {"density": sum(widths) / run.count, "own_seconds": run.game_seconds(), "steps": total}
+    return {"widths": widths, **extra, **measured(net, loaded, trainer)}
 
 
 def run_scratch(
@@ -127,4 +146,4 @@ def narrow(net: nn.Module, data: Data, widths: Sequence[int], granularity: str =
     return small
 
 
-__all__ = ["dataset", "measured", "narrow", "run_method", "run_scratch", "setup", "trainer_of"]
+__all__ = ["dataset", "measured", "narrow", "pooled", "run_method", "run_scratch", "setup", "trainer_of"]
