@@ -38,6 +38,11 @@ class Penalty(ABC):
     def slope(self, m: np.ndarray) -> np.ndarray:
         """ρ'(m)."""
 
+    @property
+    @abstractmethod
+    def bend(self) -> float:
+        """The smallest c ≥ 0 with ρ(m) + (c/2)·m² convex on [0, 1]: how far from convex it is."""
+
 
 @dataclass(frozen=True)
 class Log(Penalty):
@@ -51,6 +56,10 @@ class Log(Penalty):
 
     def slope(self, m: np.ndarray) -> np.ndarray:
         return self._scale / (m + self.knee)
+
+    @property
+    def bend(self) -> float:
+        return self._scale / self.knee**2
 
     @property
     def _scale(self) -> float:
@@ -68,6 +77,10 @@ class L1(Penalty):
 
     def slope(self, m: np.ndarray) -> np.ndarray:
         return np.ones_like(m)
+
+    @property
+    def bend(self) -> float:
+        return 0.0
 
 
 class _Scaled(Penalty):
@@ -106,6 +119,10 @@ class MCP(_Scaled):
     def _derivative(self, m: np.ndarray) -> np.ndarray:
         return np.maximum(1.0 - m / self.a, 0.0)
 
+    @property
+    def bend(self) -> float:
+        return 1.0 / self.a / self._end
+
 
 @dataclass(frozen=True)
 class SCAD(_Scaled):
@@ -123,6 +140,10 @@ class SCAD(_Scaled):
         falling = np.maximum(self.a * self.knee - m, 0.0) / ((self.a - 1) * self.knee)
         return np.minimum(falling, 1.0)
 
+    @property
+    def bend(self) -> float:
+        return 1.0 / ((self.a - 1) * self.knee) / self._end
+
 
 @dataclass(frozen=True)
 class Lp(_Scaled):
@@ -137,6 +158,10 @@ class Lp(_Scaled):
 
     def _derivative(self, m: np.ndarray) -> np.ndarray:
         return self.p * (m + self.delta) ** (self.p - 1)
+
+    @property
+    def bend(self) -> float:
+        return self.p * (1 - self.p) * self.delta ** (self.p - 2) / self._end
 
 
 PENALTIES: dict[str, Callable[..., Penalty]] = {cls.name: cls for cls in (Log, L1, MCP, SCAD, Lp)}

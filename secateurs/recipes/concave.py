@@ -48,7 +48,7 @@ class ConcaveOptions(LevelsOptions):
     choice: Literal["percentage", "threshold"] = "percentage"
     alpha: float | None = Field(default=None, gt=0, le=1)
     damping: float = Field(default=0.9, ge=0, lt=1)
-    travel: float = Field(default=20.0, gt=0)
+    travel: float = Field(default=7.0, gt=0)
     power: float = Field(default=3.0, gt=0)
     normalised: bool = True
     mask_rate: float | None = Field(default=None, gt=0)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..recipes import versions
+from .concave import reproduce_concave
 from .game import reproduce_game
 from .page import Figure, Page, Section, Series
 
-REPRODUCTIONS = {"game": reproduce_game}
+REPRODUCTIONS = {"game": reproduce_game, "concave": reproduce_concave}
 CACHE = Path("runs/reproductions")
 
 
@@ -38,7 +39,12 @@ def reproduce(
         progress=progress,
         cache=CACHE / what,
     )
-    page.provenance = {**versions(), "data": data.partition(":")[0], "processors": str(os.cpu_count())}
+    read = ", ".join(part.partition(":")[0] for part in data.split(","))
+    page.provenance = {
+        **versions(),
+        "data": read,
+        "processors": str(os.cpu_count()),
+    }
     return page.as_dict()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import nn
 
 from ..measure import count_macs, count_params
 from ..partition import players
-from ..recipes import TrainOptions, find_method, read_options
+from ..recipes import Pruning, TrainOptions, find_method, read_options
 from ..spec import Budget
 from ..structure import shrink
 from ..training import Trainer, cross_entropy, evaluate
@@ -63,7 +64,27 @@ def measured(net: nn.Module, data: Data, trainer: Trainer) -> Result:
     }
 
 
-def run_method(
+@dataclass
+class Carried:
+    """A method's run that was carried out: the run itself, its trainer and its data."""
+
+    run: Pruning
+    trainer: Trainer
+    data: Data
+
+    def result(self) -> Result:
+        """Accuracy after removal and recovery, what was kept, and the time it took."""
+        widths = [row.kept for row in self.run.layer_rows()]
+        return {
+            "widths": widths,
+            "density": sum(widths) / self.run.count,
+            "own_seconds": self.run.game_seconds(),
+            "phases": dict(self.trainer.seconds),
+            **measured(self.trainer.model, self.data, self.trainer),
+        }
+
+
+def carry_out(
     *,
     data: str,
     model: str,
@@ -77,15 +98,14 @@ def run_method(
     granularity: str = "channel",
     options: Mapping[str, Any] | None = None,
     pool: int = 1,
-) -> Result:
-    """A method to a budget; accuracy after removal and recovery, and the widths it found."""
+) -> Carried:
+    """A method to a budget. ``pool``: images are made that many times smaller."""
     loaded, net = setup(data, model, seed, limit, pool)
     row = find_method(name)
     given = read_options(row.options, name, options or {})
     wanted = Budget(**budget)
     found = given.restrain(players(net, loaded.example_inputs(2), granularity, ignore=given.ignore), wanted)
-    total = epochs * (len(loaded.train) // batch_size)
-    run = row.run(found, wanted, given, total)
+    run = row.run(found, wanted, given, epochs * (len(loaded.train) // batch_size))
     trainer = trainer_of(
         net,
         loaded,
@@ -99,9 +119,12 @@ def run_method(
         loss=cross_entropy(given.label_smoothing),
     )
     trainer.run()
-    widths = [row.kept for row in run.layer_rows()]
-    extra = {"density": sum(widths) / run.count, "own_seconds": run.game_seconds(), "steps": total}
-    return {"widths": widths, **extra, **measured(net, loaded, trainer)}
+    return Carried(run, trainer, loaded)
+
+
+def run_method(**settings: Any) -> Result:
+    """:func:`carry_out`'s accuracy after removal and recovery, and the widths it found."""
+    return carry_out(**settings).result()
 
 
 def run_scratch(
@@ -146,4 +169,15 @@ def narrow(net: nn.Module, data: Data, widths: Sequence[int], granularity: str =
     return small
 
 
-__all__ = ["dataset", "measured", "narrow", "pooled", "run_method", "run_scratch", "setup", "trainer_of"]
+__all__ = [
+    "Carried",
+    "carry_out",
+    "dataset",
+    "measured",
+    "narrow",
+    "pooled",
+    "run_method",
+    "run_scratch",
+    "setup",
+    "trainer_of",
+]

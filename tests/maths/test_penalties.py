@@ -26,6 +26,14 @@ def test_ends_slope_and_concavity(penalty: Penalty) -> None:
     assert (np.diff(penalty.slope(np.linspace(0, 1, 500))) <= 1e-12).all()
 
 
+@pytest.mark.parametrize("penalty", EVERY, ids=repr)
+def test_the_bend_is_the_least_that_makes_it_convex(penalty: Penalty) -> None:
+    m = np.linspace(0, 1, 100_001)
+    steepest = -float((np.diff(penalty.slope(m)) / np.diff(m)).min())
+    assert steepest == pytest.approx(penalty.bend, rel=2e-3, abs=1e-9)
+    assert (np.diff(penalty.slope(m) + penalty.bend * m) >= -1e-12).all()
+
+
 def test_values_by_hand() -> None:
     half = np.array([0.5])
     assert Log(0.1).amount(half)[0] == pytest.approx(math.log(6) / math.log(11))
