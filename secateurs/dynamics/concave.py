@@ -124,12 +124,12 @@ class ConcaveMask(Priced):
         if pulse.step < self.settings.warmup:
             return pulse.s
         s, eta = host(pulse.s), self.settings.eta
-        wish = s + eta * host(state["benefit"])
+        wish = s + eta * host(state["benefit"])  # who has left is at 0 and has no benefit
         if self.settings.lam is None:
-            out = self._cleared(players, state, s, np.where(member, wish, 0.0))
+            out = self._cleared(players, state, s, wish)
         else:
             out = np.clip(wish - eta * self.settings.lam * self.rent.slope(s), 0.0, 1.0)
-        out[(out < SNAP) | ~member] = 0.0
+        out[out < SNAP] = 0.0
         after = torch.from_numpy(out).to(pulse.s)
         self._look(players, state, pulse.step, after)
         return after

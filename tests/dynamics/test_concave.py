@@ -113,10 +113,11 @@ def test_the_price_meets_the_path_at_every_step(name: str, granularity: str) -> 
     assert int(dynamics.keep(found, state, s).sum()) == int(0.3 * n)
 
 
-def test_who_was_pruned_before_stays_at_zero() -> None:
+@pytest.mark.parametrize("lam", [None, 0.1])
+def test_who_was_pruned_before_stays_at_zero(lam: float | None) -> None:
     found = _found()
     members = torch.arange(21) % 3 != 0
-    dynamics = ConcaveMask(Budget(groups=8), warmup=0, horizon=5, rate=0.1, members=members)
+    dynamics = ConcaveMask(Budget(groups=8), warmup=0, horizon=5, rate=0.1, lam=lam, members=members)
     state = dynamics.init(found)
     s = dynamics.begin(found, state)
     assert torch.equal(s, 0.5 * members.double())
@@ -166,6 +167,20 @@ def test_frozen_weights_do_not_move_and_the_mask_does() -> None:
     free = find(conv_bn(), x, "weight")
     moving = _trained(free, ConcaveMask(Budget(groups=0.5), warmup=0, horizon=8), 8, x, y)
     assert not all(torch.equal(h, before[n]) for n, h in zip(free.gates.names, moving.weights.raw))
+
+
+def test_weight_decay_acts_where_no_gauge_holds_the_weights() -> None:
+    x, _ = batch((6,))
+    for gauge, shrinks in (("none", True), ("norm", False)):
+        found = _found()
+        optimizer = ConcaveMask(Budget(groups=0.5), warmup=9, horizon=9, gauge=gauge).wrap(
+            torch.optim.SGD(found.model.parameters(), 0.1, weight_decay=0.1), found
+        )
+        before = [t.clone() for t in optimizer.weights.raw]
+        (0 * found.model(x).sum()).backward()
+        optimizer.step()
+        for held, t in zip(before, optimizer.weights.raw):
+            torch.testing.assert_close(t, held * (0.99 if shrinks else 1.0))
 
 
 @pytest.mark.parametrize("build, shape", [(mlp, (6,)), (conv_bn, (2, 6, 6))], ids=["mlp", "conv"])
