@@ -98,6 +98,13 @@ class Priced(Budgeted):
         left = (1.0 - self.settings.progress(step)) ** self.settings.power
         return self.targets[name] + (self.opening[name] - self.targets[name]) * left
 
+    def ledger(self, state: State) -> dict[str, dict[str, float]]:
+        """For the record: price, demand and path of every budgeted resource, the latter two as fractions of dense."""
+        out: dict[str, dict[str, float]] = {"price": {n: state[f"price.{n}"] for n in self.targets}}
+        for what in ("demand", "path"):
+            out[what] = {n: state[f"{what}.{n}"] / self.dense[n] for n in self.targets}
+        return out
+
     def _listen(self, state: State, slope: np.ndarray, count: int) -> None:
         """Damped benefit, −∂L/∂s, in units of its running root mean square over ``count`` players."""
         damping = self.settings.damping

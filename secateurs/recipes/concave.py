@@ -151,7 +151,9 @@ class ConcaveRun(LevelsRun):
     # -- what a run is made of ----------------------------------------------------------------------------
 
     def standing(self) -> tuple[Tensor, dict[str, dict[str, float]]]:
-        return (self.mask.float() if self.game is None else self.game.s), {}
+        if self.game is None:
+            return super().standing()
+        return self.game.s, self._rule.ledger(self.game.state_of)
 
     def _remember(self, trainer: Trainer) -> None:
         with self._bare():

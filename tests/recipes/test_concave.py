@@ -71,6 +71,8 @@ def test_rounds_rewind_to_the_initial_weights_and_masks_are_nested(digits: Data)
     amount = run.original.amount("params", one)
     assert amount <= run.wanted(1)["params"] < amount + 1
     assert bool((run.game.s[~one] == 0).all())
+    s, market = run.standing()
+    assert torch.equal(s, run.game.s) and market["path"]["params"] < 1 and set(market["price"]) == {"params"}
     trainer.run(stop=second)
     assert bool((run.game.s[~one] == 0).all()) and float(run.game.s[one].max()) > 0.9
     trainer.run(stop=second + 1)
