@@ -1,7 +1,7 @@
 """Mathematics on tensors and numbers alone: nothing here knows what a network is."""
 
 from .clearing import clear
-from .penalties import L1, MCP, PENALTIES, SCAD, Log, Lp, Penalty, soft_threshold
+from .penalties import L1, MCP, PENALTIES, SCAD, Log, Lp, Penalty
 from .spectra import condition_number, spectral_radius
 from .splitting import otsu
 
@@ -16,6 +16,5 @@ __all__ = [
     "clear",
     "condition_number",
     "otsu",
-    "soft_threshold",
     "spectral_radius",
 ]

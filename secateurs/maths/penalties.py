@@ -165,8 +165,3 @@ class Lp(_Scaled):
 
 
 PENALTIES: dict[str, Callable[..., Penalty]] = {cls.name: cls for cls in (Log, L1, MCP, SCAD, Lp)}
-
-
-def soft_threshold(x: np.ndarray, by: float) -> np.ndarray:
-    """The proximal map of by·|x|: sign(x)·(|x| − by)₊. What an ℓ1 step should be instead of a subgradient's."""
-    return np.sign(x) * np.maximum(np.abs(x) - by, 0.0)

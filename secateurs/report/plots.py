@@ -40,10 +40,19 @@ def chart(given: Mapping[str, Any]) -> figures.Figure:
         )
         for i, s in enumerate(given["series"])
     ]
-    x = figures.Axis(given["x"], percent=given["percent_x"], log=given["log_x"])
-    y = figures.Axis(given["y"], percent=given["percent_y"], log=given["log_y"])
+    x = figures.Axis(given["x"], given["percent_x"], given["log_x"], extra=_spacing(given, "x"))
+    y = figures.Axis(given["y"], given["percent_y"], given["log_y"], extra=_spacing(given, "y"))
     alt = given["alt"] or given["title"]
     return figures.lines(given["title"], series, x, y, alt=alt, caption=given["note"], height=340)
+
+
+def _spacing(given: Mapping[str, Any], axis: str) -> dict[str, Any]:
+    """Where a logarithmic axis spans many decades, marks at whole ones only, and not at all of them."""
+    if not given[f"log_{axis}"]:
+        return {}
+    values = [v for s in given["series"] for v in s[axis] if v is not None and math.isfinite(v) and v > 0]
+    decades = math.log10(max(values) / min(values)) if values else 0.0
+    return {"dtick": math.ceil(decades / 7)} if decades > 3 else {}
 
 
 def svg(given: Mapping[str, Any]) -> str:

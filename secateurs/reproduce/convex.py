@@ -26,8 +26,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from ..maths import L1, MCP, PENALTIES, Log, Penalty, soft_threshold
+from ..maths import L1, MCP, PENALTIES, Log, Penalty
+from ..maths.prox import soft_threshold
 from ..spec import derive_seed
 from .cells import Result
 from .experiments import dataset
@@ -164,7 +166,7 @@ def logistic(*, data: str, method: str, lam: float, steps: int, limit: int, gamm
         elif method == "subgradient":
             w = w - rate * (problem.gradient(w) + lam * np.sign(w))
         else:
-            w = soft_threshold(w - rate * problem.gradient(w), rate * lam)
+            w = soft_threshold(torch.from_numpy(w - rate * problem.gradient(w)), rate * lam).numpy()
         if step >= steps - 100:
             flips += before * np.sign(m * w) < 0
     final = m * w

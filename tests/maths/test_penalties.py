@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secateurs.maths import L1, MCP, PENALTIES, SCAD, Log, Lp, Penalty, otsu, soft_threshold
+from secateurs.maths import L1, MCP, PENALTIES, SCAD, Log, Lp, Penalty, otsu
 
 EVERY = [*(make() for make in PENALTIES.values()), Log(0.01), MCP(0.4), MCP(2.0), SCAD(0.1), SCAD(0.5, 2.5), Lp(0.25)]
 
@@ -46,13 +46,6 @@ def test_values_by_hand() -> None:
     # δ = 0.01, p = ½: (√0.26 − 0.1)/(√1.01 − 0.1); at 0 the slope is 5/(√1.01 − 0.1)
     assert Lp(0.5, 0.01).amount(np.array([0.25]))[0] == pytest.approx((0.26**0.5 - 0.1) / (1.01**0.5 - 0.1))
     assert Lp(0.5, 0.01).slope(np.zeros(1))[0] == pytest.approx(5 / (1.01**0.5 - 0.1))
-
-
-def test_soft_threshold_minimises_its_proximal_problem() -> None:
-    grid = np.linspace(-3, 3, 6001)
-    for x in (-2.0, -0.3, 0.0, 0.7, 1.5):
-        best = grid[np.argmin(0.5 * (grid - x) ** 2 + 0.7 * np.abs(grid))]
-        assert soft_threshold(np.array([x]), 0.7)[0] == pytest.approx(best, abs=1e-3)
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=2, max_size=30))

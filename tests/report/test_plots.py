@@ -54,6 +54,8 @@ def test_logarithmic_axes_space_ratios_evenly_and_leave_out_what_is_not_positive
     (line,) = [points(e.get("points", "")) for e in root.iter(f"{SVG}polyline")]
     assert line[1][0] - line[0][0] == pytest.approx(line[2][0] - line[1][0], abs=0.11)
     assert line[1][1] - line[0][1] == pytest.approx(line[2][1] - line[1][1], abs=0.11)
+    assert chart(asdict(given)).layout["yaxis"]["dtick"] == 1  # four decades: no marks between them
+    assert chart(asdict(given)).layout["xaxis"]["dtick"] == "D2"
     zero = replace(given, series=[Series("a", [1, 10, 100, 1000], [1.0, 0.0, 1e-4, 1e-5])])
     root = ET.fromstring(svg(asdict(zero)))
     assert len(list(root.iter(f"{SVG}circle"))) == 3
