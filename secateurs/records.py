@@ -50,7 +50,7 @@ class HistoryPoint(Schema):
 
     step: int
     epoch: float
-    phase: str = Field(description="warmup, market or recovery; training or recovery where a score decides")
+    phase: str = Field(description="warmup, market or recovery; training or recovery where a score decides; level 1, …")
     loss: float | None = None
     accuracy: float | None = None
     sparsity: float = Field(description="fraction of players with s < ε or removed")

@@ -248,7 +248,7 @@ def methods(json: Json = False) -> None:
 
 @app.command(epilog="Example: `secateurs reproduce game --data mnist:DIR --quick`")
 def reproduce(
-    what: Annotated[str, typer.Argument(help="game, magnitude or concave.")],
+    what: Annotated[str, typer.Argument(help="game, magnitude, lottery or concave.")],
     data: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--data", help="As for prune; concave takes two, with a comma; magnitude makes its own."),

@@ -2,6 +2,7 @@
 
 from ..spec import RunConfig
 from .concave import ConcaveOptions, ConcaveRun
+from .earlybird import EarlyBirdOptions, EarlyBirdRun
 from .equilibrium import Equilibrium
 from .finish import versions
 from .flagship import EquilibriumOptions, EquilibriumRun
@@ -18,6 +19,8 @@ __all__ = [
     "ConcaveOptions",
     "ConcaveRun",
     "METHODS",
+    "EarlyBirdOptions",
+    "EarlyBirdRun",
     "Equilibrium",
     "EquilibriumOptions",
     "EquilibriumRun",

@@ -82,7 +82,7 @@ class LevelsRun(Pruning):
         self.way = options.restart or restart
         self.shuffle = shuffle
         super().__init__(players, budget, options, total, folder)
-        self.starts = [round(total * i / (self.levels + 1)) for i in range(self.levels + 2)]
+        self.starts = self.trainings()
         self.cut_step = self.starts[self.levels]
         self.rewind_step = self._rewind_step()
         self.dense = {name: players.amount(name) for name in self.targets}
@@ -135,6 +135,10 @@ class LevelsRun(Pruning):
         kept = min(target / dense[name] for name, target in budget.targets(dense).items())
         return max(1, math.ceil(math.log(kept) / math.log(1 - self.options.rate) - 1e-9)) if kept < 1 else 1
 
+    def trainings(self) -> list[int]:
+        """The step at which each training begins, and the end of the run."""
+        return [round(self.total * i / (self.levels + 1)) for i in range(self.levels + 2)]
+
     def wanted(self, level: int) -> dict[str, float]:
         """The budgets after a level, absolute: geometric, or what rounds that are the same for every layer leave."""
         if level == self.levels:
@@ -160,7 +164,7 @@ class LevelsRun(Pruning):
             self.score,
             batches=options.calibration,
             probes=options.probes,
-            draw=("scores", level),
+            draw=("scores", level, trainer.step),
         )
 
     def _alpha(self) -> float:

@@ -14,6 +14,7 @@ from ..criteria import SCORES, Score
 from ..dynamics import DYNAMICS, Budgeted, ConcaveMask
 from ..errors import unknown
 from .concave import ConcaveOptions, ConcaveRun
+from .earlybird import EarlyBirdOptions, EarlyBirdRun
 from .flagship import EquilibriumOptions, EquilibriumRun
 from .levels import LevelsRun
 from .oneshot import OneShotOptions, OneShotRun
@@ -110,6 +111,15 @@ _ROWS = (
         "a random mask with as many groups in every layer as imp's: the control for where the mask sits",
         "control; Frankle & Carbin 2019",
         shuffle=True,
+    ),
+    Method(
+        "early-bird",
+        EarlyBirdRun,
+        EarlyBirdOptions,
+        "train until the mask at the budget settles, cut there, train the ticket with the steps left",
+        "You et al. 2020",
+        "a mask every epoch",
+        "training batches",
     ),
 )
 

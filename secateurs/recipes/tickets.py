@@ -30,6 +30,9 @@ class TicketOptions(TrainOptions):
         rewind: the step of the first training that weights are taken back to; below 1, a fraction of that training.
         finetune: where weights are kept, the learning rate of every later training, as a fraction of the first's.
         recovery_lr: peak of the ticket's own training. None: as in the trainings before.
+        allocation: 'global' compares scores across layers; 'layerwise' takes the same share of every layer.
+        output_rate: where single weights leave layer by layer, the share that the last layer loses at a level, as a
+            fraction of the others'.
     """
 
     score: str = "magnitude"
@@ -39,6 +42,8 @@ class TicketOptions(TrainOptions):
     restart: Restart | None = None
     rewind: float = Field(default=0.0, ge=0)
     finetune: float = Field(default=0.1, gt=0, le=1)
+    allocation: Literal["global", "layerwise"] = "global"
+    output_rate: float = Field(default=0.5, ge=0, le=1)
 
 
 class LevelsOptions(TicketOptions):
@@ -47,15 +52,10 @@ class LevelsOptions(TicketOptions):
     Attributes:
         levels: how many masks are chosen. None: as many as it takes at ``rate``.
         rate: share that leaves at a level at most.
-        allocation: 'global' compares scores across layers; 'layerwise' takes the same share of every layer.
-        output_rate: where single weights leave layer by layer, the share that the last layer loses, as a fraction of
-            the others'.
     """
 
     levels: int | None = Field(default=None, ge=1)
     rate: float = Field(default=0.2, gt=0, lt=1)
-    allocation: Literal["global", "layerwise"] = "global"
-    output_rate: float = Field(default=0.5, ge=0, le=1)
 
 
 def redrawn(start: dict[str, Tensor], names: Iterable[str], seed: int) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ _NAMES = {
     "taylor": "|⟨∂L/∂θ, θ⟩|, an estimate of the loss that it holds up",
     "random": "a random number",
 }
+LEVEL = "level "  # how the phases of such runs are called
 _BINS = 48
 _WIDE = 50.0  # largest of smallest score, from which they are drawn on a logarithmic axis
 _DECADES = 6.0  # what a logarithmic axis shows below the largest
@@ -30,6 +31,11 @@ def scored(record: Record) -> bool:
     return record.certificate is None and players is not None and bool(players.cost) and not any(players.cost)
 
 
+def by_level(record: Record) -> bool:
+    """Whether groups left at the ends of several trainings instead of all at once."""
+    return any(phase.startswith(LEVEL) for phase in record.train.steps)
+
+
 def groups(record: Record) -> Section:
     """How scores are spread over the groups that were kept and those that were removed."""
     players = record.players
@@ -38,6 +44,11 @@ def groups(record: Record) -> Section:
     score = _NAMES.get(record.method, "a score")
     sample = " These counts are of a sample." if players.sampled else ""
     lead = f"Each group got one score, {score}. Those with the highest stayed: {kept:,} of {number:,}.{sample}"
+    if by_level(record):
+        lead = (
+            f"At the end of each level the groups with the lowest scores left; {kept:,} of {number:,} stayed. These "
+            f"are the scores at the last level, at which those that left before had no weights any more.{sample}"
+        )
     return Section("Groups at the cut", [paragraph(lead, "lead"), grid(_histogram(players))], "Groups")
 
 

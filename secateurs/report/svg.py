@@ -12,6 +12,8 @@ from .tables import escape
 from .training import phases
 
 WIDTH, HEIGHT = 860, 326
+# A phase’s colour → its class here.
+_SHADES = {"var(--warmup)": "warm-up", "var(--market)": "market", "var(--recovery)": "recovery"}
 _TOP, _BOTTOM = 90, 278
 
 # The picture follows the reader's theme by itself, also inside an <img>.
@@ -129,7 +131,9 @@ def _accuracy(record: Record) -> str:
     out = [title]
     for band in phases(record):
         a, b = at(max(band.start, start), low)[0], at(min(band.stop, stop), low)[0]
-        known = band.name if band.name in ("training", "warm-up", "market", "recovery") else "all"
+        if b <= a:  # over before the first point
+            continue
+        known = _SHADES.get(band.colour, "all")
         out.append(
             f'<rect class="band {known}" x="{a:.1f}" y="{_TOP}" width="{b - a:.1f}" height="{_BOTTOM - 18 - _TOP}"/>'
         )

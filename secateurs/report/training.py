@@ -9,11 +9,12 @@ from . import formats
 from .figures import ALERT, CYCLE, INK, Axis, Band, Figure, Series, lines
 from .headline import NAMES
 from .page import Section, grid, paragraph
-from .scores import scored
+from .scores import LEVEL, by_level, scored
 from .tables import Html, escape
 
 PHASES = {
     "training": ("training", "var(--warmup)"),
+    "search": ("search", "var(--warmup)"),
     "warmup": ("warm-up", "var(--warmup)"),
     "market": ("market", "var(--market)"),
     "recovery": ("recovery", "var(--recovery)"),
@@ -56,6 +57,8 @@ def _stretches(record: Record) -> list[Band]:
 def _named(phase: str, record: Record) -> tuple[str, str]:
     # Records of earlier versions call the training before a one-shot cut a warm-up.
     phase = "training" if phase == "warmup" and scored(record) else phase
+    if phase.startswith(LEVEL):  # one after another, so neighbours must differ
+        return phase, "var(--warmup)" if phase[-1] in "13579" else "var(--market)"
     return PHASES.get(phase, (phase, "var(--other)"))
 
 
@@ -84,7 +87,12 @@ def training(record: Record) -> Section:
     sparsity, participation = [p.sparsity for p in history], [p.mean_participation for p in history]
     if scored(record):
         axis = Axis("groups removed", percent=True, range=_UNIT)
-        caption = f"All at once, when training ends; then what is left recovers. It ends at {sparse}."
+        how = (
+            "At the end of each level"
+            if by_level(record)
+            else "All at once, when training ends; then what is left recovers"
+        )
+        caption = f"{how}. It ends at {sparse}."
         removed = panel("Groups removed", [*sparsity], axis, CYCLE[1], caption)
         return Section(title, [_legend(shade), grid(_accuracy(history, shade, x), removed)], "Training")
     panels = [

@@ -12,6 +12,7 @@ from ..errors import DataError, unknown
 from ..recipes import versions
 from .concave import reproduce_concave
 from .game import reproduce_game
+from .lottery import reproduce_lottery
 from .magnitude import reproduce_magnitude
 from .page import Figure, Page, Section, Series
 
@@ -32,6 +33,7 @@ class Reproduction:
 REPRODUCTIONS = {
     "game": Reproduction(reproduce_game, "mnist:DIR (or digits, for a look)"),
     "magnitude": Reproduction(reproduce_magnitude),
+    "lottery": Reproduction(reproduce_lottery, "mnist:DIR (or digits, for a look)"),
     "concave": Reproduction(reproduce_concave, "mnist:DIR, cifar10:DIR, or both as mnist:DIR,cifar10:DIR"),
 }
 CACHE = Path("runs/reproductions")

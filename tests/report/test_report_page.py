@@ -388,6 +388,28 @@ def test_a_one_shot_method_is_told_in_its_own_words(record):
     assert "training: epochs 0 to 10" in Reader(report.render(older)).text
 
 
+def test_levels_are_shaded_in_turn_and_one_before_the_first_point_is_not_drawn(record):
+    import xml.etree.ElementTree as tree
+
+    from secateurs.report.training import phases
+
+    one_shot(record)
+    record.train.steps = {"level 1": 200, "level 2": 4100, "level 3": 2150, "recovery": 2150, "total": 8600}
+    bands = phases(record)
+    assert [(b.name, b.colour) for b in bands] == [
+        ("level 1", "var(--warmup)"), ("level 2", "var(--market)"), ("level 3", "var(--warmup)"),
+        ("recovery", "var(--recovery)"),
+    ]  # fmt: skip
+    text = Reader(report.render(record)).text
+    assert "level 2: epochs" in text and "At the end of each level. It ends" in text
+    assert "At the end of each level the groups with the lowest scores left; 37 of 768 stayed." in text
+    record.history = [p for p in record.history if p.epoch >= 1]
+    root = tree.fromstring(report.picture(record))
+    shades = [e for e in root.iter() if "band" in e.get("class", "")]
+    assert all(float(e.get("width")) > 0 for e in shades)
+    assert [e.get("class") for e in shades] == ["band market", "band warm-up", "band recovery"]
+
+
 def test_scores_that_are_not_positive_or_all_alike_are_drawn_too(record):
     one_shot(record)
     for scores in ([-1.0 + i / 384 for i in range(768)], [0.5] * 768, [0.0] * 768, [float("nan")] * 768):
