@@ -1,6 +1,6 @@
 """Reproduction of *Playing the Lottery With Concave Regularizers* (Fracastoro et al.): the page.
 
-Every table says what was run (:mod:`.masks`, :mod:`.convex`) and, where the paper makes a claim, whether it held.
+Every table says what was run (:mod:`.masks`) and, where the paper makes a claim, whether it held.
 """
 
 from __future__ import annotations
@@ -8,20 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 from ..errors import DataError
 from .cells import Result
-from .convex import ESTIMATED, METHODS_OF
+from .convex_page import bound_section, logistic_section
 from .experiments import dataset
 from .masks import (
     ALPHAS,
     BINS,
-    CONVEX,
     DEEP,
     DEEP_DENSITIES,
-    ERRORS,
-    LAMBDAS,
     LEVELS,
     SMALL,
     VARIANTS,
@@ -46,17 +42,25 @@ def reproduce_concave(
         data: ``mnist:DIR`` for the convex part, ``cifar10:DIR`` for the networks, or both, with a comma between;
             ``digits`` for a look at either.
         quick: an epoch a training on 600 images, one seed.
-        seeds: how many, from 0; the deeper network gets one fewer.
+        seeds: how many, from 0; what stands beside the main comparison gets one fewer, the deeper network two.
     Raises:
         DataError: neither is named.
     """
     count = seeds or (1 if quick else 3)
-    lab = Lab(sources(data), quick, count, max(1, count - 1), cache, jobs, progress)
+    lab = Lab(sources(data), quick, count, max(1, count - 1), max(1, count - 2), cache, jobs, progress)
     sections = []
     if "cifar10" in lab.data:
-        sections += [*_density_sections(lab), _choice_section(lab), *_mask_sections(lab), _open_section(lab)]
+        sections += [
+            *_density_sections(lab),
+            _control_section(lab),
+            _choice_section(lab),
+            *_mask_sections(lab),
+            _open_section(lab),
+        ]
     if "mnist" in lab.data:
-        sections = [_bound_section(lab), *_logistic_sections(lab), *sections]
+        sections = [bound_section(lab), logistic_section(lab), *sections]
+    if quick:  # nothing to hold against the paper's claims
+        sections = [section.without("verdict") for section in sections]
     return Page("concave", "Playing the Lottery With Concave Regularizers", _protocol(lab), sections, quick=quick)
 
 
@@ -93,67 +97,6 @@ def _protocol(lab: Lab) -> str:
     )
 
 
-# -- where the loss is strongly convex --------------------------------------------------------------------
-
-
-def _bound_section(lab: Lab) -> Section:
-    settings: list[dict[str, Any]] = [
-        {"penalty": name, "lam": lam, "problems": 10 if lab.quick else 200} for lam in ERRORS for name in ESTIMATED
-    ]
-    rows = []
-    for setting, (found,) in zip(settings, lab.over_seeds("mask_error", settings, 1)):
-        rows.append(
-            [
-                f"{setting['lam']:g}",
-                setting["penalty"],
-                f"{found['distance']:.4f}",
-                f"{found['bound']:.4f}",
-                f"{found['largest']:.2f}",
-                percent(found["exact"]),
-                "agrees" if found["largest"] <= 1 + 1e-9 else "disagrees",
-            ]
-        )
-    columns = ["λ", "penalty", "‖m* − m̃‖", "bound", "largest ratio of the two", "right side of ½ %", "verdict"]
-    note = (
-        f"Means over {settings[0]['problems']} random quadratics in 20 dimensions, γ = 1, whose unpenalised minimiser "
-        "m̃ is a binary mask. The bound is λ‖R'(m̃)‖/(γ − λρ) over the ones of m̃, ρ being how far R is from convex: our "
-        "reading of the paper's Theorems 1 and 2. A concave penalty is flatter at 1, so its mask is nearer."
-    )
-    return Section("Mask error under strong convexity", columns, rows, note)
-
-
-def _logistic_sections(lab: Lab) -> list[Section]:
-    common = {**CONVEX, "data": lab.data["mnist"], **({"steps": 200} if lab.quick else {})}
-    settings: list[dict[str, Any]] = [{**common, "method": name, "lam": lam} for name in METHODS_OF for lam in LAMBDAS]
-    results = lab.over_seeds("logistic", settings, 1)
-    rows = [
-        [
-            METHODS_OF[s["method"]],
-            f"{s['lam']:g}",
-            percent(found["test"]),
-            str(found["kept"]),
-            f"{found['flips']:.1f}",
-            str(found["restless"]),
-        ]
-        for s, (found,) in zip(settings, results)
-    ]
-    columns = ["penalty and steps", "λ", "accuracy %", "weights not zero", "sign changes a step", "weights that change"]
-    note = (
-        f"Digits 3 and 8, {CONVEX['limit']:,} training images, {common['steps']:,} steps of size 1/L, ridge "
-        f"γ = {CONVEX['gamma']:g}; of 784 weights. Sign changes are those of the last hundred steps. λ of a mask and "
-        "λ of a weight are not the same: compare rows that keep as many."
-    )
-    lines = []
-    for name, title in METHODS_OF.items():
-        mine = sorted((r["kept"], r["test"]) for s, (r,) in zip(settings, results) if s["method"] == name)
-        lines.append(Series(title, [k for k, _ in mine], [t for _, t in mine]))
-    figure = Figure(
-        "logistic", "Two digits: accuracy against weights left", "weights not zero", "accuracy", lines, log_x=True,
-        percent_y=True, note="One point for each λ.",
-    )  # fmt: skip
-    return [Section("Logistic regression on two digits", columns, rows, note, figures=[figure])]
-
-
 # -- against magnitude ------------------------------------------------------------------------------------
 
 
@@ -188,12 +131,31 @@ def _against(lab: Lab, model: str, densities: list[float], count: int, title: st
         percent_x=True, percent_y=True, note="Bands reach from the worst seed to the best.",
     )  # fmt: skip
     note = (
-        f"{count} seeds, {title} ({model.removeprefix('zoo:')}). The claim: like magnitude at 20 to 40%, better at "
+        f"{_counted(count)}, {title} ({model.removeprefix('zoo:')}). The claim: like magnitude at 20 to 40%, better at "
         "5 to 10%. It agrees where the mean is at most a point below, or above at every seed; undecided where the mean "
         "alone is above."
     )
     section = Section(f"{title}, CIFAR-10: log masks against magnitude", columns, rows, note, figures=[figure])
     return section if straight else section.without("ℓ1 mask")
+
+
+def _control_section(lab: Lab) -> Section:
+    """What the tickets at 5% are to be held against."""
+    settings, count = lab.images(SMALL, 0.05), lab.side_count
+    once = {**settings, "epochs": settings["epochs"] // (LEVELS[0.05] + 1)}
+    found = {
+        "dense, the steps of all trainings": lab.dense([settings], count)[0],
+        "dense, the steps of one training": lab.dense([once], count)[0],
+        "5%, a random mask with magnitude's layers": lab.magnitude([settings], count, "imp-random")[0],
+        "5%, magnitude": lab.magnitude([settings], count)[0],
+        "5%, log mask": lab.masks([settings], count)[0],
+    }
+    rows = [[name, spread([r["removed"] for r in results])] for name, results in found.items()]
+    note = (
+        f"{_counted(count)}, {SMALL.removeprefix('zoo:')}. A ticket is trained for the steps of one training; what the "
+        "searches before it learnt is in its mask alone."
+    )
+    return Section("Controls", ["network", "accuracy"], rows, note)
 
 
 def _verdict(density: float, gains: Sequence[float]) -> str:
@@ -202,6 +164,10 @@ def _verdict(density: float, gains: Sequence[float]) -> str:
     if mean(gains) <= 0:
         return "disagrees"
     return "agrees" if min(gains) > 0 else "undecided"
+
+
+def _counted(seeds: int) -> str:
+    return "One seed" if seeds == 1 else f"{seeds} seeds"
 
 
 def _line(name: str, densities: Sequence[float], found: Sequence[Sequence[Result]]) -> Series:
@@ -213,7 +179,7 @@ def _line(name: str, densities: Sequence[float], found: Sequence[Sequence[Result
 
 
 def _choice_section(lab: Lab) -> Section:
-    densities, count = (0.1, 0.05), lab.deep_count
+    densities, count = (0.1, 0.05), lab.side_count
     percentage = lab.masks([lab.images(SMALL, d) for d in densities], count)
     threshold = lab.masks([lab.images(SMALL, d, choice="threshold") for d in densities], count)
     rows = [
@@ -229,7 +195,7 @@ def _choice_section(lab: Lab) -> Section:
     ]
     columns = ["budget %", "who stays", "density reached %", "accuracy", "weights by layer"]
     note = (
-        f"{count} seeds, {SMALL.removeprefix('zoo:')}. By percentage, as many stay as the budget has room for; by "
+        f"{_counted(count)}, {SMALL.removeprefix('zoo:')}. By percentage, as many stay as the budget has room for; by "
         "threshold, whoever is above the α at which the mask's values fall apart best (Otsu)."
     )
     return Section("Threshold against percentage", columns, rows, note, brief=[0, 1, 2, 3])
@@ -290,7 +256,7 @@ def _searching(found: Result) -> float:
 
 
 def _open_section(lab: Lab) -> Section:
-    results = lab.masks([lab.images(SMALL, 0.1, **more) for more in VARIANTS.values()], lab.deep_count)
+    results = lab.masks([lab.images(SMALL, 0.1, **more) for more in VARIANTS.values()], lab.side_count)
     rows = [
         [
             name,
@@ -303,10 +269,10 @@ def _open_section(lab: Lab) -> Section:
     ]
     columns = ["variant", "ticket", "with the relaxed mask", "of the run searching %", "0.05 < m < 0.95 %"]
     note = (
-        f"{lab.deep_count} seeds, {SMALL.removeprefix('zoo:')} at 10%. λ is nowhere given: it is the price at which "
-        "the mask's demand meets the budget, at every step. A search that has settled hands its steps to the ticket. "
-        "With untrained weights the relaxed mask is all that was trained, and its accuracy is that of a strong ticket "
-        "before the cut."
+        f"{_counted(lab.side_count)}, {SMALL.removeprefix('zoo:')} at 10%. λ is nowhere given: it is the price "
+        "at which the mask's demand meets the budget, at every step. A search that has settled hands its steps to the "
+        "ticket. With untrained weights the relaxed mask is all that was trained, and its accuracy is that of a strong "
+        "ticket before the cut."
     )
     return Section("What the paper leaves open", columns, rows, note)
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from ..recipes import ConcaveRun
+from ..recipes import ConcaveRun, TrainOptions
 from ..training import evaluate
 from .cells import Cell, Result, run_cells
 from .convex import logistic, mask_error
-from .experiments import carry_out, run_method, setup
+from .experiments import carry_out, measured, run_method, setup, trainer_of
 
 SMALL, DEEP = "zoo:conv-small", "zoo:resnet20"
 LEVELS = {0.4: 1, 0.2: 1, 0.1: 2, 0.05: 2}  # masks chosen on the way to a density
@@ -64,8 +64,19 @@ def masked(**settings: Any) -> Result:
     }
 
 
+def dense(*, data: str, model: str, epochs: int, limit: int | None, pool: int, seed: int) -> Result:
+    """The control that prunes nothing: a plain training, with the options that every method has."""
+    loaded, net = setup(data, model, seed, limit, pool)
+    given = TrainOptions()
+    trainer = trainer_of(net, loaded, epochs, seed, batch_size=128, optimizer=given.make(net))
+    trainer.lr = given.dense_rate(trainer.total_steps)
+    trainer.run()
+    return measured(net, loaded, trainer)
+
+
 KINDS: dict[str, Callable[..., Result]] = {
     "method": run_method,
+    "dense": dense,
     "masked": masked,
     "mask_error": mask_error,
     "logistic": logistic,
@@ -78,11 +89,13 @@ class Lab:
 
     Attributes:
         data: by source, 'mnist' and 'cifar10' (or digits, for either).
+        count, side_count, deep_count: seeds of the main comparison, of what stands beside it, of the deeper network.
     """
 
     data: dict[str, str]
     quick: bool
     count: int
+    side_count: int
     deep_count: int
     cache: Path | None
     jobs: int
@@ -113,6 +126,11 @@ class Lab:
         told = [{**s, "options": {"travel": TRAVEL, **s["options"]}} for s in settings]
         return self.over_seeds("masked", told, count)
 
-    def magnitude(self, settings: Sequence[dict[str, Any]], count: int) -> list[list[Result]]:
-        """Iterative magnitude pruning of the same networks, at the same steps."""
-        return self.over_seeds("method", [{**s, "name": "imp"} for s in settings], count)
+    def magnitude(self, settings: Sequence[dict[str, Any]], count: int, name: str = "imp") -> list[list[Result]]:
+        """Iterative magnitude pruning of the same networks, or a control that is named, at the same steps."""
+        return self.over_seeds("method", [{**s, "name": name} for s in settings], count)
+
+    def dense(self, settings: Sequence[dict[str, Any]], count: int) -> list[list[Result]]:
+        """The same networks with nothing pruned, for as many epochs as the settings say."""
+        own = [{k: s[k] for k in ("data", "model", "epochs", "limit", "pool")} for s in settings]
+        return self.over_seeds("dense", own, count)
