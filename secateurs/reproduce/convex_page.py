@@ -55,8 +55,8 @@ def logistic_section(lab: Lab) -> Section:
     columns = ["penalty and steps", "λ", "accuracy %", "weights not zero", "sign changes a step", "weights that change"]
     note = (
         f"Digits 3 and 8, {CONVEX['limit']:,} training images, {common['steps']:,} steps of size 1/L, ridge "
-        f"γ = {CONVEX['gamma']:g}; of 784 weights. Sign changes are those of the last hundred steps. λ of a mask and "
-        "λ of a weight are not the same: compare rows that keep as many."
+        f"γ = {CONVEX['gamma']:g}. Weights of pixels that are never lit are 0 in every row. Sign changes are those of "
+        "the last hundred steps. λ of a mask and λ of a weight are not the same: compare rows that keep as many."
     )
     lines = []
     for name, title in METHODS_OF.items():

@@ -30,8 +30,8 @@ LIMIT, POOL = 4000, 2
 TRAVEL = 7.0
 ALPHAS = (0.001, 0.003, 0.01, 0.03, 0.1)
 BINS = 20
-LAMBDAS = (3e-4, 1e-3, 3e-3, 1e-2)
-CONVEX = {"steps": 1000, "limit": 2000, "gamma": 1e-3}
+LAMBDAS = (1e-3, 3e-3, 5e-3, 1e-2, 3e-2)
+CONVEX = {"steps": 4000, "limit": 2000, "gamma": 1e-3}
 ERRORS = (0.05, 0.1, 0.2)
 # What is open in the paper, at 10%: options beside the method's own.
 VARIANTS: dict[str, dict[str, Any]] = {
