@@ -42,12 +42,12 @@ def reproduce_concave(
         data: ``mnist:DIR`` for the convex part, ``cifar10:DIR`` for the networks, or both, with a comma between;
             ``digits`` for a look at either.
         quick: an epoch a training on 600 images, one seed.
-        seeds: how many, from 0; what stands beside the main comparison gets one fewer, the deeper network two.
+        seeds: how many, from 0; what stands beside the main comparison gets one fewer.
     Raises:
         DataError: neither is named.
     """
     count = seeds or (1 if quick else 3)
-    lab = Lab(sources(data), quick, count, max(1, count - 1), max(1, count - 2), cache, jobs, progress)
+    lab = Lab(sources(data), quick, count, max(1, count - 1), cache, jobs, progress)
     sections = []
     if "cifar10" in lab.data:
         sections += [
@@ -102,7 +102,7 @@ def _protocol(lab: Lab) -> str:
 
 def _density_sections(lab: Lab) -> list[Section]:
     small = _against(lab, SMALL, list(LEVELS), lab.count, "Convolutional network", l1=(0.05,))
-    return [small, _against(lab, DEEP, list(DEEP_DENSITIES), lab.deep_count, "ResNet-20")]
+    return [small, _against(lab, DEEP, list(DEEP_DENSITIES), lab.side_count, "ResNet-20")]
 
 
 def _against(lab: Lab, model: str, densities: list[float], count: int, title: str, l1: Sequence[float] = ()) -> Section:
@@ -236,7 +236,7 @@ def _mask_sections(lab: Lab) -> list[Section]:
 
 def _cost_section(lab: Lab) -> Section:
     rows = []
-    for model, count in ((SMALL, lab.count), (DEEP, lab.deep_count)):
+    for model, count in ((SMALL, lab.count), (DEEP, lab.side_count)):
         settings = [lab.images(model, 0.05)]
         (ours,), (theirs,) = lab.masks(settings, count), lab.magnitude(settings, count)
         epochs = settings[0]["epochs"] * LEVELS[0.05] / (LEVELS[0.05] + 1)

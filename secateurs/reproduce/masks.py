@@ -89,14 +89,13 @@ class Lab:
 
     Attributes:
         data: by source, 'mnist' and 'cifar10' (or digits, for either).
-        count, side_count, deep_count: seeds of the main comparison, of what stands beside it, of the deeper network.
+        count, side_count: seeds of the main comparison, and of what stands beside it.
     """
 
     data: dict[str, str]
     quick: bool
     count: int
     side_count: int
-    deep_count: int
     cache: Path | None
     jobs: int
     progress: bool
