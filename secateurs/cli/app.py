@@ -256,7 +256,7 @@ def reproduce(
     what: Annotated[str, typer.Argument(help="game, lottery, concave, magnitude or snip.")],
     data: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--data", help="As for prune; none for magnitude, which makes its own."),
+        typer.Option("--data", help="As for prune; concave takes two, with a comma; magnitude makes its own."),
     ] = None,
     out: Annotated[Optional[Path], typer.Option(help="Where the pages go (default docs/reproductions).")] = None,  # noqa: UP045
     quick: Annotated[

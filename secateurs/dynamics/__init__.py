@@ -2,13 +2,15 @@
 
 from .base import EPSILON, Arithmetic, Dynamics, Pulse, State, participants
 from .budgeted import Budgeted, Timing
+from .concave import ConcaveMask, ConcaveSettings
 from .game import FixedPrices
 from .gradual import Gradual
 from .l0 import L0
 from .l1_prox import L1Prox
 from .l1_subgradient import L1Subgradient
-from .market import Market, MarketSettings, Rent
+from .market import Market, MarketSettings
 from .participation import Participating
+from .pricing import Priced, PricedSettings
 from .registry import DYNAMICS
 from .rigl import RigL
 from .set import SparseEvolution
@@ -21,6 +23,8 @@ __all__ = [
     "EPSILON",
     "Arithmetic",
     "Budgeted",
+    "ConcaveMask",
+    "ConcaveSettings",
     "Dynamics",
     "FixedPrices",
     "Gradual",
@@ -30,8 +34,9 @@ __all__ = [
     "Market",
     "MarketSettings",
     "Participating",
+    "Priced",
+    "PricedSettings",
     "Pulse",
-    "Rent",
     "RigL",
     "SoftFilter",
     "SparseEvolution",

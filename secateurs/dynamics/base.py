@@ -27,9 +27,9 @@ Gauge: TypeAlias = Literal["norm", "none"]
 EPSILON = 0.01  # below this a player counts as gone (game, §6.2)
 
 
-def participants(players: Players, state: State, s: Participation) -> Mask:
-    """Everyone with s ≥ ε = 0.01; each layer keeps a number that its limits allow, highest participation first."""
-    keep = s >= EPSILON
+def participants(players: Players, state: State, s: Participation, epsilon: float = EPSILON) -> Mask:
+    """Everyone with s ≥ ε; each layer keeps a number that its limits allow, highest participation first."""
+    keep = s >= epsilon
     for unit in players.units:
         spans = [slice(players.layers[i].start, players.layers[i].stop) for i in unit.layers]
         count = unit.above(max(int(keep[span].sum()) for span in spans))

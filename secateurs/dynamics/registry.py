@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .budgeted import Budgeted
+from .concave import ConcaveMask
 from .gradual import Gradual
 from .l0 import L0
 from .l1_prox import L1Prox
@@ -13,5 +14,16 @@ from .soft_filter import SoftFilter
 from .straight_through import StraightThrough
 
 DYNAMICS: dict[str, type[Budgeted]] = {
-    cls.name: cls for cls in (Gradual, L1Prox, L1Subgradient, L0, SoftFilter, SparseEvolution, RigL, StraightThrough)
+    cls.name: cls
+    for cls in (
+        Gradual,
+        L1Prox,
+        L1Subgradient,
+        L0,
+        SoftFilter,
+        SparseEvolution,
+        RigL,
+        StraightThrough,
+        ConcaveMask,
+    )
 }

@@ -1,6 +1,20 @@
 """Mathematics on tensors and numbers alone: nothing here knows what a network is."""
 
 from .clearing import clear
+from .penalties import L1, MCP, PENALTIES, SCAD, Log, Lp, Penalty
 from .spectra import condition_number, spectral_radius
+from .splitting import otsu
 
-__all__ = ["clear", "condition_number", "spectral_radius"]
+__all__ = [
+    "L1",
+    "MCP",
+    "PENALTIES",
+    "SCAD",
+    "Log",
+    "Lp",
+    "Penalty",
+    "clear",
+    "condition_number",
+    "otsu",
+    "spectral_radius",
+]

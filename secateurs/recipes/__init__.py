@@ -1,6 +1,7 @@
 """Recipes: named methods, the run that carries one out, and what can be done with a finished run."""
 
 from ..spec import RunConfig
+from .concave import ConcaveOptions, ConcaveRun
 from .described import Option, described
 from .earlybird import EarlyBirdOptions, EarlyBirdRun
 from .equilibrium import Equilibrium
@@ -16,6 +17,8 @@ from .runs import bench_run, export_run, inspect_model
 from .tickets import LevelsOptions
 
 __all__ = [
+    "ConcaveOptions",
+    "ConcaveRun",
     "METHODS",
     "EarlyBirdOptions",
     "EarlyBirdRun",

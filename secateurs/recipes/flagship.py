@@ -93,13 +93,7 @@ class EquilibriumRun(PlayingRun):
 
     def standing(self) -> tuple[Tensor, dict[str, dict[str, float]]]:
         assert self.game is not None
-        market: dict[str, dict[str, float]] = {"price": {}, "demand": {}, "path": {}}
-        state, dense = self.game.state_of, self.market.dense
-        for name, amount in dense.items():
-            market["price"][name] = state[f"price.{name}"]
-            market["demand"][name] = state[f"demand.{name}"] / amount
-            market["path"][name] = state[f"path.{name}"] / amount
-        return self.game.s, market
+        return self.game.s, self.market.ledger(self.game.state_of)
 
     def after_step(self, trainer: Trainer, loss: float | None) -> None:
         super().after_step(trainer, loss)

@@ -45,7 +45,8 @@ from .tickets import LevelsOptions, Restart, redrawn, score_named, shuffled
 class LevelsRun(Pruning):
     """Several trainings in one run. See :class:`secateurs.recipes.pruning.Pruning`.
 
-    A method overrides :meth:`search_optimizer`, :meth:`choose` or :meth:`restart`. Levels are counted from 1.
+    A method overrides :meth:`search_optimizer`, :meth:`rank`, :meth:`choose` or :meth:`restart`. Levels are counted
+    from 1.
 
     Args:
         restart: how weights restart, unless the options say. shuffle: the ticket gets a random mask with as many
@@ -98,10 +99,14 @@ class LevelsRun(Pruning):
         """A fresh optimizer for the training of ``level``. Players that are masked have zero weights in the model."""
         return self.options.make(model)
 
+    def rank(self, signals: Signals, level: int) -> PerPlayer:
+        """What the mask of ``level`` is chosen by, ``(players,)``, higher = keep."""
+        return self.score(self.players, signals)
+
     def choose(self, trainer: Trainer, level: int) -> Mask:
         """Who stays after the training of ``level``, ``(players,)``; those masked before leave whatever it says."""
         signals = self.signals(trainer, level)
-        self.scores = self.score(self.players, signals)
+        self.scores = self.rank(signals, level)
         if level == self.levels and self.latency is not None:
             clock = self.latency
             build = lambda: self._shrunk(self.select(level), inplace=False).model  # noqa: E731

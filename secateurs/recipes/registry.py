@@ -11,8 +11,9 @@ from functools import partial
 from typing import Any
 
 from ..criteria import SCORES, Score
-from ..dynamics import DYNAMICS, Budgeted
+from ..dynamics import DYNAMICS, Budgeted, ConcaveMask
 from ..errors import unknown
+from .concave import ConcaveOptions, ConcaveRun
 from .earlybird import EarlyBirdOptions, EarlyBirdRun
 from .flagship import EquilibriumOptions, EquilibriumRun
 from .levels import LevelsRun
@@ -55,9 +56,14 @@ def _scored(score: type[Score]) -> Method:
 
 
 def _moved(kind: type[Budgeted]) -> Method:
-    return Method(
-        kind.name, partial(DynamicsRun, kind), options_of(kind), kind.summary, kind.source, kind.cost, kind.needs
-    )
+    run, options = _RUNS.get(kind.name) or (partial(DynamicsRun, kind), options_of(kind))
+    return Method(kind.name, run, options, kind.summary, kind.source, kind.cost, kind.needs)
+
+
+# Rules that are searched with, level by level, instead of being played once.
+_RUNS: dict[str, tuple[Callable[..., Pruning], type[TrainOptions]]] = {
+    ConcaveMask.name: (ConcaveRun, ConcaveOptions),
+}
 
 
 def _level_by_level(name: str, summary: str, source: str, **how: Any) -> Method:

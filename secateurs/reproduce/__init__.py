@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import DataError, unknown
 from ..recipes import versions
+from .concave import reproduce_concave
 from .game import reproduce_game
 from .lottery import reproduce_lottery
 from .magnitude import reproduce_magnitude
@@ -35,6 +36,7 @@ REPRODUCTIONS = {
     "lottery": Reproduction(reproduce_lottery, "mnist:DIR (or digits, for a look)"),
     "magnitude": Reproduction(reproduce_magnitude),
     "snip": Reproduction(reproduce_snip, "mnist:DIR (or digits, for a look)"),
+    "concave": Reproduction(reproduce_concave, "mnist:DIR, cifar10:DIR, or both as mnist:DIR,cifar10:DIR"),
 }
 CACHE = Path("runs/reproductions")
 
@@ -84,7 +86,8 @@ def reproduce(
         progress=progress,
         cache=CACHE / what,
     )
-    read = {"data": data.partition(":")[0]} if data else {}
+    names = ", ".join(part.partition(":")[0].strip() for part in data.split(",")) if data else ""
+    read = {"data": names} if names else {}
     page.provenance = {**versions(), **read, "processors": str(os.cpu_count())}
     return page.as_dict()
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ..measure import count_macs, count_params
 from ..partition import players
-from ..recipes import TrainOptions, find_method, read_options
+from ..recipes import Pruning, TrainOptions, find_method, read_options
 from ..spec import Budget
 from ..structure import shrink
 from ..training import Trainer, cross_entropy, evaluate
 from ..zoo import Data, build_model, load_data
+from ..zoo.data import moments
+from ..zoo.splits import TensorSplit
 from .cells import Result
 
 
@@ -25,9 +29,22 @@ def dataset(spec: str, seed: int, limit: int | None) -> Data:
     return load_data(spec, seed=seed, limit=limit)
 
 
-def setup(data: str, model: str, seed: int, limit: int | None) -> tuple[Data, nn.Module]:
+@lru_cache(maxsize=2)
+def pooled(spec: str, seed: int, limit: int | None, side: int) -> Data:
+    """A data set of images at a fraction of their size: means over ``side``×``side`` pixels, rounded to bytes."""
+    data = dataset(spec, seed, limit)
+    whole: list[TensorSplit] = [s for s in (data.train, data.validation, data.test) if isinstance(s, TensorSplit)]
+    small = [F.avg_pool2d(s.x.float(), side).round().byte() for s in whole]
+    mean, std = moments(small[0])
+    train, validation, test = (
+        TensorSplit(x, s.y, augment=s.augment, mean=mean, std=std) for x, s in zip(small, whole, strict=True)
+    )
+    return Data(data.name, data.classes, small[0].shape[1:], data.hash, train, validation, test, data.augment)
+
+
+def setup(data: str, model: str, seed: int, limit: int | None, pool: int = 1) -> tuple[Data, nn.Module]:
     """The data and a fresh model for them."""
-    loaded = dataset(data, seed, limit)
+    loaded = dataset(data, seed, limit) if pool == 1 else pooled(data, seed, limit, pool)
     return loaded, build_model(model, classes=loaded.classes, input_shape=loaded.input_shape, seed=seed)
 
 
@@ -47,7 +64,27 @@ def measured(net: nn.Module, data: Data, trainer: Trainer) -> Result:
     }
 
 
-def run_method(
+@dataclass
+class Carried:
+    """A method's run that was carried out: the run itself, its trainer and its data."""
+
+    run: Pruning
+    trainer: Trainer
+    data: Data
+
+    def result(self) -> Result:
+        """Accuracy after removal and recovery, what was kept, and the time it took."""
+        widths = [row.kept for row in self.run.layer_rows()]
+        return {
+            "widths": widths,
+            "density": sum(widths) / self.run.count,
+            "own_seconds": self.run.game_seconds(),
+            "phases": dict(self.trainer.seconds),
+            **measured(self.trainer.model, self.data, self.trainer),
+        }
+
+
+def carry_out(
     *,
     data: str,
     model: str,
@@ -60,15 +97,15 @@ def run_method(
     mixed_precision: str = "no",
     granularity: str = "channel",
     options: Mapping[str, Any] | None = None,
-) -> Result:
-    """A method to a budget; accuracy after removal and recovery, and the widths it found."""
-    loaded, net = setup(data, model, seed, limit)
+    pool: int = 1,
+) -> Carried:
+    """A method to a budget. ``pool``: images are made that many times smaller."""
+    loaded, net = setup(data, model, seed, limit, pool)
     row = find_method(name)
     given = read_options(row.options, name, options or {})
     wanted = Budget(**budget)
     found = given.restrain(players(net, loaded.example_inputs(2), granularity, ignore=given.ignore), wanted)
-    total = epochs * (len(loaded.train) // batch_size)
-    run = row.run(found, wanted, given, total)
+    run = row.run(found, wanted, given, epochs * (len(loaded.train) // batch_size))
     trainer = trainer_of(
         net,
         loaded,
@@ -82,7 +119,12 @@ def run_method(
         loss=cross_entropy(given.label_smoothing),
     )
     trainer.run()
-    return {"widths": [row.kept for row in run.layer_rows()], **measured(net, loaded, trainer)}
+    return Carried(run, trainer, loaded)
+
+
+def run_method(**settings: Any) -> Result:
+    """:func:`carry_out`'s accuracy after removal and recovery, and the widths it found."""
+    return carry_out(**settings).result()
 
 
 def run_dense(
@@ -146,4 +188,16 @@ def narrow(net: nn.Module, data: Data, widths: Sequence[int], granularity: str =
     return small
 
 
-__all__ = ["dataset", "measured", "narrow", "run_dense", "run_method", "run_scratch", "setup", "trainer_of"]
+__all__ = [
+    "Carried",
+    "carry_out",
+    "dataset",
+    "measured",
+    "narrow",
+    "pooled",
+    "run_dense",
+    "run_method",
+    "run_scratch",
+    "setup",
+    "trainer_of",
+]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from secateurs import Budget, Equilibrium, MarketSettings
-from secateurs.dynamics import Arithmetic, Market, Pulse, Rent
-from secateurs.dynamics.market import SNAP
+from secateurs.dynamics import Arithmetic, Market, Pulse
+from secateurs.dynamics.pricing import SNAP
 from secateurs.errors import BudgetError
 from secateurs.partition import Players
 
@@ -188,13 +188,11 @@ def test_the_step_projects_onto_the_budget_in_the_metric_of_the_shares() -> None
     assert int(inside.sum()) > 10 and float(force.std()) < 1e-9 * float(force.abs().mean())
 
 
-def test_rent_is_zero_at_zero_one_at_one_and_its_slope_is_its_derivative() -> None:
-    s = np.linspace(0.01, 0.99, 50)
-    for kind in ("concave", "linear"):
-        rent = Rent(MarketSettings(rent=kind, knee=0.1))  # type: ignore[arg-type]
-        np.testing.assert_allclose(rent.amount(np.array([0.0, 1.0])), [0.0, 1.0], atol=1e-15)
-        numeric = (rent.amount(s + 1e-6) - rent.amount(s - 1e-6)) / 2e-6
-        np.testing.assert_allclose(rent.slope(s), numeric, rtol=1e-6, atol=1e-8)
+def test_rents_are_the_penalties_that_their_names_say() -> None:
+    s = np.linspace(0, 1, 50)
+    np.testing.assert_array_equal(MarketSettings(rent="linear").penalty.amount(s), s)
+    concave = MarketSettings(rent="concave", knee=0.2).penalty
+    np.testing.assert_allclose(concave.amount(s), np.log(1 + s / 0.2) / math.log(6), rtol=1e-14)
 
 
 def test_budgets_that_cannot_be() -> None:
