@@ -28,8 +28,8 @@ class EarlyBirdOptions(TicketOptions):
     """Options of method ``early-bird``.
 
     Attributes:
-        distance: ε, the share of groups in which masks may differ. window: how many masks before the newest are
-            compared with it.
+        distance: ε, the share of groups in which masks may differ.
+        window: how many masks before the newest are compared with it.
         look: time between looks, as a fraction of the run. None: an epoch.
         latest: where the search ends if no mask settles, as a fraction of the run.
     """
