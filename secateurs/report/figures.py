@@ -35,7 +35,7 @@ class Figure:
 @dataclass(frozen=True)
 class Series:
     """One line: ``y`` against ``x`` (None leaves a gap), with ``error`` as half-width of an error bar, ``band`` as the
-    lower and upper edge of a shaded strip around it; ``points`` draws marks alone."""
+    lower and upper edge of a shaded strip around it; ``points`` draws marks alone, and bars for the strip."""
 
     name: str
     x: Sequence[float]
@@ -176,7 +176,7 @@ def lines(
     height: int = 270,
 ) -> Figure:
     """A line chart. A legend appears from the second series on; few points are marked."""
-    data = [_strip(s) for s in series if s.band is not None]
+    data = [_strip(s) for s in series if s.band is not None and not s.points]
     for s in series:
         line = {"color": s.colour, "dash": s.dash, "width": s.width}
         trace: dict[str, Any] = {
@@ -191,6 +191,8 @@ def lines(
         }
         if s.error is not None:
             trace["error_y"] = {"type": "data", "array": numbers(s.error), "thickness": 1.2, "width": 3}
+        elif s.band is not None and s.points:
+            trace["error_y"] = _bars(s)
         data.append(trace)
     several = len(series) > 1
     margin = {"l": 48, "r": 14, "t": 52 if several and shade else 26, "b": 40}
@@ -198,6 +200,17 @@ def lines(
     if several and shade:  # the names of the bands sit on the frame: lift the legend above them
         extra["legend"] = _LEGEND | {"y": 1.1}
     return Figure(title, data, layout(x, y, **extra), alt, caption, height)
+
+
+def _bars(s: Series) -> dict[str, Any]:
+    """The band around separate points: a bar at each."""
+    assert s.band is not None
+
+    def between(a: Sequence[float | None], b: Sequence[float | None]) -> list[float | None]:
+        return numbers(None if x is None or y is None else x - y for x, y in zip(a, b))
+
+    ends = {"array": between(s.band[1], s.y), "arrayminus": between(s.y, s.band[0])}
+    return {"type": "data", "symmetric": False, **ends, "thickness": 1.2, "width": 3}
 
 
 def _strip(s: Series) -> dict[str, Any]:

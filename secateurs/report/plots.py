@@ -40,10 +40,19 @@ def chart(given: Mapping[str, Any]) -> figures.Figure:
         )
         for i, s in enumerate(given["series"])
     ]
-    x = figures.Axis(given["x"], percent=given["percent_x"], log=given["log_x"])
-    y = figures.Axis(given["y"], percent=given["percent_y"], log=given["log_y"])
+    x = figures.Axis(given["x"], given["percent_x"], given["log_x"], extra=_spacing(given, "x"))
+    y = figures.Axis(given["y"], given["percent_y"], given["log_y"], extra=_spacing(given, "y"))
     alt = given["alt"] or given["title"]
     return figures.lines(given["title"], series, x, y, alt=alt, caption=given["note"], height=340)
+
+
+def _spacing(given: Mapping[str, Any], axis: str) -> dict[str, Any]:
+    """Where a logarithmic axis spans many decades, marks at whole ones only, and not at all of them."""
+    if not given[f"log_{axis}"]:
+        return {}
+    values = [v for s in given["series"] for v in s[axis] if v is not None and math.isfinite(v) and v > 0]
+    decades = math.log10(max(values) / min(values)) if values else 0.0
+    return {"dtick": math.ceil(decades / 7)} if decades > 3 else {}
 
 
 def svg(given: Mapping[str, Any]) -> str:
@@ -196,7 +205,13 @@ def _line(s: Mapping[str, Any], i: int, x: _Scale, y: _Scale) -> str:
 
 
 def _band(s: Mapping[str, Any], i: int, x: _Scale, y: _Scale) -> str:
+    """A strip around a line, bars at separate points."""
     rows = [r for r in zip(s["x"], s["low"], s["high"]) if x.holds(r[0]) and y.holds(r[1]) and y.holds(r[2])]
+    if s["points"]:
+        return "".join(
+            f'<line class="line s{i % _COLOURS}" x1="{x(a):.1f}" x2="{x(a):.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}"/>'
+            for a, low, high in rows
+        )
     edge = [(x(a), y(low)) for a, low, _ in rows] + [(x(a), y(high)) for a, _, high in reversed(rows)]
     return f'<polygon class="band f{i % _COLOURS}" points="{_points(edge)}"/>'
 

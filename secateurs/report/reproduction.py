@@ -71,7 +71,7 @@ def html(result: Mapping[str, Any]) -> str:
     """The page as one self-contained HTML document."""
     sections = [Section(s["title"], [*_table(s), *map(chart, s["figures"])]) for s in result["sections"]]
     if result["provenance"]:
-        sections.append(Section("Provenance", [pairs(result["provenance"])]))
+        sections.append(Section("Provenance", [card(pairs(result["provenance"]))]))
     head = [paragraph(text, "lead") for text in (result["warning"], result["protocol"] + ".") if text]
     eyebrow = ["Secateurs", "reproduction", f"secateurs reproduce {result['name']}"]
     return page(result["title"], head, sections, eyebrow=eyebrow)

@@ -3,21 +3,60 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import DataError, unknown
 from ..recipes import versions
 from .game import reproduce_game
 from .lottery import reproduce_lottery
+from .magnitude import reproduce_magnitude
 from .page import Figure, Page, Section, Series
 
-REPRODUCTIONS = {"game": reproduce_game, "lottery": reproduce_lottery}
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A row of the registry.
+
+    Attributes:
+        run: ``run(data, *, quick, seeds, printed_seeds, jobs, progress, cache)`` → its page.
+        data: what ``--data`` must name, such as 'mnist:DIR'; empty where it reads none.
+    """
+
+    run: Callable[..., Page]
+    data: str = ""
+
+
+REPRODUCTIONS = {
+    "game": Reproduction(reproduce_game, "mnist:DIR (or digits, for a look)"),
+    "lottery": Reproduction(reproduce_lottery, "mnist:DIR (or digits, for a look)"),
+    "magnitude": Reproduction(reproduce_magnitude),
+}
 CACHE = Path("runs/reproductions")
+
+
+def find_reproduction(what: str, data: str | None) -> Reproduction:
+    """The reproduction called ``what``, given the data it needs.
+
+    Raises:
+        UnknownNameError: there is none; the nearest are suggested.
+        DataError: it needs data and has none, or has some and needs none.
+    """
+    if what not in REPRODUCTIONS:
+        raise unknown("reproduction", what, REPRODUCTIONS)
+    row = REPRODUCTIONS[what]
+    if row.data and not data:
+        raise DataError(f"reproduction {what!r} needs data; give --data {row.data}")
+    if data and not row.data:
+        raise DataError(f"--data {data!r}: reproduction {what!r} makes its own data; leave --data out")
+    return row
 
 
 def reproduce(
     what: str,
-    data: str,
+    data: str | None = None,
     *,
     quick: bool = False,
     seeds: int | None = None,
@@ -27,10 +66,14 @@ def reproduce(
 ) -> dict[str, Any]:
     """Run a reproduction; finished parts are kept under ``runs/reproductions`` and not run again.
 
+    Args:
+        data: see :class:`Reproduction`.
     Returns:
         the page as a dict, for :func:`secateurs.report.write_reproduction`.
+    Raises:
+        UnknownNameError, DataError: see :func:`find_reproduction`.
     """
-    page = REPRODUCTIONS[what](
+    page = find_reproduction(what, data).run(
         data,
         quick=quick,
         seeds=seeds,
@@ -39,8 +82,18 @@ def reproduce(
         progress=progress,
         cache=CACHE / what,
     )
-    page.provenance = {**versions(), "data": data.partition(":")[0], "processors": str(os.cpu_count())}
+    read = {"data": data.partition(":")[0]} if data else {}
+    page.provenance = {**versions(), **read, "processors": str(os.cpu_count())}
     return page.as_dict()
 
 
-__all__ = ["REPRODUCTIONS", "Figure", "Page", "Section", "Series", "reproduce"]
+__all__ = [
+    "REPRODUCTIONS",
+    "Figure",
+    "Page",
+    "Reproduction",
+    "Section",
+    "Series",
+    "find_reproduction",
+    "reproduce",
+]

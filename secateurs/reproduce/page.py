@@ -15,7 +15,8 @@ class Series:
     Attributes:
         x, y: its points; a ``y`` of None, or one that is not finite, leaves a gap.
         low, high: a band around it, such as an interval; both or neither, as long as ``x``.
-        dashed: for what is predicted, beside what was measured. points: marks alone, no line between them.
+        dashed: for what is predicted, beside what was measured.
+        points: marks alone, no line between them; ``low`` and ``high`` are bars then.
     """
 
     name: str

@@ -204,6 +204,10 @@ def test_runs_that_are_not_there_or_damaged(run: Run, finished: Path, tmp_path: 
     assert code == 1 and "Traceback" not in err and "x.onnx" in err, err
     code, _, err = run("reproduce", "gane", "--data", "digits")
     assert code == 1 and "'gane'" in err and "game" in err
+    code, _, err = run("reproduce", "game", "--quick")
+    assert code == 1 and "'game' needs data; give --data mnist:DIR" in err and "Traceback" not in err
+    code, _, err = run("reproduce", "magnitude", "--data", "digits")
+    assert code == 1 and "leave --data out" in err
 
 
 def test_markup_in_the_users_own_text_is_shown_as_it_is(run: Run, model: str, tmp_path: Path) -> None:

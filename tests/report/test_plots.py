@@ -54,6 +54,8 @@ def test_logarithmic_axes_space_ratios_evenly_and_leave_out_what_is_not_positive
     (line,) = [points(e.get("points", "")) for e in root.iter(f"{SVG}polyline")]
     assert line[1][0] - line[0][0] == pytest.approx(line[2][0] - line[1][0], abs=0.11)
     assert line[1][1] - line[0][1] == pytest.approx(line[2][1] - line[1][1], abs=0.11)
+    assert chart(asdict(given)).layout["yaxis"]["dtick"] == 1  # four decades: no marks between them
+    assert chart(asdict(given)).layout["xaxis"]["dtick"] == "D2"
     zero = replace(given, series=[Series("a", [1, 10, 100, 1000], [1.0, 0.0, 1e-4, 1e-5])])
     root = ET.fromstring(svg(asdict(zero)))
     assert len(list(root.iter(f"{SVG}circle"))) == 3
@@ -83,6 +85,20 @@ def test_the_page_gets_the_same_data():
     assert third["mode"] == "markers"
     drawn = chart(asdict(figure(log_y=True, percent_x=True)))
     assert drawn.layout["yaxis"]["type"] == "log" and drawn.layout["xaxis"]["tickformat"] == ",.3~p"
+
+
+def test_separate_points_have_bars_for_a_band():
+    measured = Series("m", [0, 1], [2.0, 3.0], low=[1.0, 2.5], high=[2.5, 5.0], points=True)
+    given = asdict(Figure("bars", "Bars", "x", "y", [measured]))
+    (trace,) = chart(given).data
+    assert trace["error_y"]["array"] == [0.5, 2.0] and trace["error_y"]["arrayminus"] == [1.0, 0.5]
+    root = ET.fromstring(svg(given))
+    bars = [e for e in root.iter(f"{SVG}line") if e.get("class") == "line s0"]
+    dots = list(root.iter(f"{SVG}circle"))
+    assert [b.get("x1") for b in bars] == [d.get("cx") for d in dots]
+    below, above = (float(bars[0].get(k, "0")) - float(dots[0].get("cy", "0")) for k in ("y1", "y2"))
+    assert below == pytest.approx(-2 * above, abs=0.3) and below > 0
+    assert not list(root.iter(f"{SVG}polygon"))
 
 
 def test_a_series_must_hold_together():
