@@ -32,11 +32,24 @@ class ConcaveOptions(LevelsOptions):
     """Options of the concave mask. Of the others, ``score`` does not matter: groups leave by their masks.
 
     Attributes:
-        regulariser, knee, lam, m0, choice, alpha, damping, travel, power, normalised, frozen, look, settle, patience:
-            see :class:`secateurs.dynamics.ConcaveSettings`. A search that has settled ends, and the ticket is trained
-            for the steps that are left over.
-        mask_rate: η_m. None: as ``travel`` says.
-        gauge: 'norm' or 'none'. None: 'norm' for groups, 'none' for single weights.
+        regulariser: R: ``log``, ``l1``, ``mcp``, ``scad`` or ``lp``.
+        knee: κ of log, a of SCAD; by default as the penalty has it.
+        lam: λ; by default the price at which demand meets the budget.
+        m0: where every mask begins.
+        choice: ``percentage`` keeps as many as the budget has room for, ``threshold`` those with m ≥ α, however many.
+        alpha: α; by default where the mask's values fall apart best (Otsu).
+        damping: of the slopes' moving average.
+        travel: how many times a mask of average slope could cross [0, 1] within a search.
+        power: exponent of the path on which demand falls.
+        normalised: slopes in units of their running root mean square; else bare.
+        mask_rate: η_m; by default as ``travel`` says.
+        gauge: ``norm`` keeps norms to at most their initial values, ``none`` does not; by default ``norm`` for groups,
+            ``none`` for single weights.
+        frozen: weights stay as they are, and only masks move.
+        look: optimizer steps between two looks at the mask.
+        settle: share of the kept that may change from look to look in a mask that has settled; the search then ends,
+            and the ticket is trained for the steps that are left over. By default there are no looks.
+        patience: looks in a row without more change.
         wait: plain training, with the mask at m0, before it moves; as a fraction of a search.
         descent: the fraction of a search in which the mask's demand falls to the level's amount.
     """

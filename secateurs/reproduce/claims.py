@@ -48,12 +48,12 @@ class Claim:
         return [self.says, self.printed, *shown, difference, chance, self.verdict(gain, p)]
 
     def verdict(self, gain: float, p: float) -> str:
-        """``agrees``, ``disagrees``, or ``undecided`` where the seeds do not tell."""
+        """``agrees``, ``disagrees``, ``above it`` instead of equal, or ``undecided`` where seeds do not tell."""
         if math.isnan(p):
             return ""
         seen = p < LEVEL
         if self.expected == "not below":
-            return "disagrees" if seen and gain < 0 else "agrees"
+            return "agrees" if not seen else "disagrees" if gain < 0 else "above it"
         if not seen:
             return "undecided"
         return "agrees" if (gain > 0) == (self.expected == "above") else "disagrees"
@@ -133,10 +133,11 @@ def claims_section(curves: Curves, steps: int, count: int) -> Section:
     columns = ["claim", "printed", "ours, first", "ours, second", "difference or ratio", "p", "verdict"]
     note = f"{count} seeds. First and second: the two that the claim compares, in its order; accuracies in per cent at "
     note += (
-        "early stopping, or iterations of early stopping. p: two-sided paired t-test over seeds. A claim agrees where "
-        f"the difference has its sign and p < {LEVEL}, disagrees where it has the other, and is undecided else; its "
-        f"size is not judged, as trainings of {steps:,} iterations end early: a network that would stop later stops at "
-        "their end here."
+        "early stopping, or iterations of early stopping. p: two-sided paired t-test over seeds, not corrected for the "
+        f"number of claims. A claim agrees where the difference has its sign and p < {LEVEL}, disagrees where it has "
+        "the other, and is undecided else. Where both are to be equal, it agrees unless p says otherwise. Sizes are "
+        f"not judged: trainings of {steps:,} iterations end while large networks still learn, so what learns faster is "
+        "also more accurate, and what would stop later stops at their end."
     )
     return Section("Claims", columns, rows, note, brief=[0, 1, 4, 5, 6])
 
