@@ -84,31 +84,28 @@ class Carried:
         }
 
 
-def carry_out(
+def apply_method(
+    net: nn.Module,
+    data: Data,
     *,
-    data: str,
-    model: str,
-    budget: Mapping[str, float],
+    budget: Budget,
     name: str,
     epochs: int,
     seed: int,
-    limit: int | None = None,
     batch_size: int = 128,
     mixed_precision: str = "no",
     granularity: str = "channel",
     options: Mapping[str, Any] | None = None,
-    pool: int = 1,
 ) -> Carried:
-    """A method to a budget. ``pool``: images are made that many times smaller."""
-    loaded, net = setup(data, model, seed, limit, pool)
+    """Carry out a method on a network and data that are there, in place."""
     row = find_method(name)
     given = read_options(row.options, name, options or {})
-    wanted = Budget(**budget)
-    found = given.restrain(players(net, loaded.example_inputs(2), granularity, ignore=given.ignore), wanted)
-    run = row.run(found, wanted, given, epochs * (len(loaded.train) // batch_size))
+    found = given.restrain(players(net, data.example_inputs(2), granularity, ignore=given.ignore), budget)
+    run = row.run(found, budget, given, epochs * (len(data.train) // batch_size))
+    run.seed = seed
     trainer = trainer_of(
         net,
-        loaded,
+        data,
         epochs,
         seed,
         batch_size=batch_size,
@@ -119,7 +116,22 @@ def carry_out(
         loss=cross_entropy(given.label_smoothing),
     )
     trainer.run()
-    return Carried(run, trainer, loaded)
+    return Carried(run, trainer, data)
+
+
+def carry_out(
+    *,
+    data: str,
+    model: str,
+    budget: Mapping[str, float],
+    seed: int,
+    limit: int | None = None,
+    pool: int = 1,
+    **settings: Any,
+) -> Carried:
+    """:func:`apply_method` to a model and data by name. ``pool``: images are made that many times smaller."""
+    loaded, net = setup(data, model, seed, limit, pool)
+    return apply_method(net, loaded, budget=Budget(**budget), seed=seed, **settings)
 
 
 def run_method(**settings: Any) -> Result:
@@ -190,6 +202,7 @@ def narrow(net: nn.Module, data: Data, widths: Sequence[int], granularity: str =
 
 __all__ = [
     "Carried",
+    "apply_method",
     "carry_out",
     "dataset",
     "measured",

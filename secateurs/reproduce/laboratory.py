@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from ..partition import players
-from ..recipes import find_method, read_options
 from ..spec import Budget, derive_seed
 from ..theory import no_free_lunch, recovery
 from ..theory.curvature import landscape
@@ -20,7 +19,7 @@ from ..theory.paths import recovery_curves
 from ..zoo import Data
 from ..zoo.mlp import mlp
 from .cells import Result
-from .experiments import dataset, trainer_of
+from .experiments import apply_method, dataset, trainer_of
 from .tiny import largest_kept
 
 AT_THETA = "largest, at θ"  # P_m H P_m at the dense network's own point
@@ -49,20 +48,13 @@ def lunch(*, name: str, options: Mapping[str, Any], epochs: int, leak: float, se
 def _fit(name: str, options: Mapping[str, Any], epochs: int) -> no_free_lunch.Fit:
     def fit(data: Data, seed: int) -> nn.Module:
         net = mlp((64, 32), data.classes, data.input_shape)
-        steps = epochs * (len(data.train) // 64)
         if name == "dense":
             trainer_of(net, data, epochs, seed, batch_size=64, optimizer=_adam(net)).run()
             return net
-        row = find_method(name)
-        given = read_options(row.options, name, {"lr": 5e-3, **options})
-        budget = Budget(groups=0.5)
-        found = given.restrain(players(net, data.example_inputs(2)), budget)
-        run = row.run(found, budget, given, steps)
-        trainer = trainer_of(
-            net, data, epochs, seed, batch_size=64, optimizer=run.optimizer, callbacks=[run], lr=run.rate
-        )
-        trainer.run()
-        return trainer.model
+        given = {"lr": 5e-3, **options}
+        return apply_method(
+            net, data, budget=Budget(groups=0.5), name=name, epochs=epochs, seed=seed, batch_size=64, options=given
+        ).trainer.model
 
     return fit
 
