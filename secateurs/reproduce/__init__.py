@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import DataError, unknown
 from ..recipes import versions
+from .cells import Asked
 from .concave import reproduce_concave
 from .game import reproduce_game
 from .lottery import reproduce_lottery
@@ -23,11 +24,11 @@ class Reproduction:
     """A row of the registry.
 
     Attributes:
-        run: ``run(data, *, quick, seeds, printed_seeds, jobs, progress, cache)`` → its page.
+        run: carries it out as asked, and returns its page.
         data: what ``--data`` must name, such as 'mnist:DIR'; empty where it reads none.
     """
 
-    run: Callable[..., Page]
+    run: Callable[[Asked], Page]
     data: str = ""
 
 
@@ -77,15 +78,8 @@ def reproduce(
     Raises:
         UnknownNameError, DataError: see :func:`find_reproduction`.
     """
-    page = find_reproduction(what, data).run(
-        data,
-        quick=quick,
-        seeds=seeds,
-        printed_seeds=printed_seeds,
-        jobs=jobs,
-        progress=progress,
-        cache=CACHE / what,
-    )
+    asked = Asked(data or "", quick, seeds, printed_seeds, jobs, progress, CACHE / what)
+    page = find_reproduction(what, data).run(asked)
     names = ", ".join(part.partition(":")[0].strip() for part in data.split(",")) if data else ""
     read = {"data": names} if names else {}
     page.provenance = {**versions(), **read, "processors": str(os.cpu_count())}

@@ -11,11 +11,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..storage import write_json
 
 Result = dict[str, Any]
+Kinds: TypeAlias = Mapping[str, Callable[..., Result]]
+"""Functions that carry cells out, by name."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,42 @@ class Cell:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What whoever asks for a reproduction decides.
+
+    Attributes:
+        data: as the reproduction says it needs it; empty where it needs none.
+        quick: only check that the code runs, on a little data.
+        seeds: how many, from 0; None: as the reproduction says.
+        printed_seeds: the same for what stands beside the main comparison.
+        jobs: cells side by side. progress: show a bar on a terminal.
+        cache: where finished cells are kept; None: nowhere.
+    """
+
+    data: str = ""
+    quick: bool = False
+    seeds: int | None = None
+    printed_seeds: int | None = None
+    jobs: int = 1
+    progress: bool = True
+    cache: Path | None = None
+
+    def results(self, kinds: Kinds, cells: Sequence[Cell]) -> list[Result]:
+        """:func:`run_cells` as asked."""
+        return run_cells(cells, kinds, self.cache, jobs=self.jobs, progress=self.progress)
+
+    def over_seeds(
+        self, kinds: Kinds, kind: str, settings: Sequence[Mapping[str, Any]], count: int
+    ) -> list[list[Result]]:
+        """For every setting, its results at seeds 0, 1, …"""
+        found = self.results(kinds, [Cell(kind, s, seed) for s in settings for seed in range(count)])
+        return [found[i * count : (i + 1) * count] for i in range(len(settings))]
+
+
 def run_cells(
     cells: Sequence[Cell],
-    kinds: Mapping[str, Callable[..., Result]],
+    kinds: Kinds,
     cache: Path | None,
     *,
     jobs: int = 1,
@@ -69,7 +104,7 @@ def run_cells(
     return [results[cell.key] for cell in cells]
 
 
-def _completed(todo: Sequence[Cell], kinds: Mapping[str, Callable[..., Result]], jobs: int):
+def _completed(todo: Sequence[Cell], kinds: Kinds, jobs: int):
     if jobs <= 1:
         for cell in todo:
             yield cell, kinds[cell.kind](seed=cell.seed, **cell.settings)

@@ -6,11 +6,10 @@ Every table says what was run (:mod:`.masks`) and, where the paper makes a claim
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import mean
 
 from ..errors import DataError
-from .cells import Result
+from .cells import Asked, Result
 from .convex_page import bound_section, logistic_section
 from .experiments import dataset
 from .masks import (
@@ -26,28 +25,19 @@ from .masks import (
 from .page import Figure, Page, Section, Series, percent, spread
 
 
-def reproduce_concave(
-    data: str,
-    *,
-    quick: bool = False,
-    seeds: int | None = None,
-    printed_seeds: int | None = None,
-    jobs: int = 1,
-    progress: bool = True,
-    cache: Path | None = None,
-) -> Page:
-    """Run everything that there is data for (or what is missing in ``cache``).
+def reproduce_concave(asked: Asked) -> Page:
+    """Run everything that there is data for (or what is missing in the cache).
 
     Args:
-        data: ``mnist:DIR`` for the convex part, ``cifar10:DIR`` for the networks, or both, with a comma between;
-            ``digits`` for a look at either.
-        quick: an epoch a training on 600 images, one seed.
-        seeds: how many, from 0; what stands beside the main comparison gets one fewer.
+        asked: data are ``mnist:DIR`` for the convex part, ``cifar10:DIR`` for the networks, or both, with a comma
+            between, or ``digits`` for a look at either; quick is an epoch a training on 600 images, one seed;
+            ``printed_seeds`` are those of what stands beside the main comparison, one fewer unless said.
     Raises:
         DataError: neither is named.
     """
-    count = seeds or (1 if quick else 3)
-    lab = Lab(sources(data), quick, count, max(1, count - 1), cache, jobs, progress)
+    quick = asked.quick
+    count = asked.seeds or (1 if quick else 3)
+    lab = Lab(sources(asked.data), asked, count, asked.printed_seeds or max(1, count - 1))
     sections = []
     if "cifar10" in lab.data:
         sections += [

@@ -113,6 +113,7 @@ def apply_method(
         optimizer=run.optimizer,
         callbacks=[run],
         lr=run.rate,
+        clip=given.clip,
         loss=cross_entropy(given.label_smoothing),
     )
     trainer.run()
@@ -152,7 +153,8 @@ def run_dense(
     """The network as it is, trained for the same steps."""
     loaded, net = setup(data, model, seed, limit)
     given = TrainOptions(**(options or {}))
-    trainer = trainer_of(net, loaded, epochs, seed, batch_size=batch_size, optimizer=given.make(net))
+    optimizer = given.make(net)
+    trainer = trainer_of(net, loaded, epochs, seed, batch_size=batch_size, optimizer=optimizer, clip=given.clip)
     trainer.lr = given.dense_rate(trainer.total_steps)
     trainer.run()
     return measured(net, loaded, trainer)

@@ -12,9 +12,8 @@ The paper does not state the optimizer of the weights, its learning rate, the in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -24,7 +23,7 @@ from ..dynamics import Utility
 from ..partition import players
 from ..recipes import Equilibrium
 from ..training import evaluate
-from .cells import Cell, Result, run_cells
+from .cells import Asked, Cell, Kinds, Result
 from .experiments import dataset, run_method, run_scratch, setup, trainer_of
 from .page import Page, Section, percent, spread
 
@@ -90,7 +89,7 @@ def fixed_prices(*, data: str, epochs: int, limit: int | None, configuration: st
     }
 
 
-KINDS: dict[str, Callable[..., Result]] = {"fixed_prices": fixed_prices, "method": run_method, "scratch": run_scratch}
+KINDS: Kinds = {"fixed_prices": fixed_prices, "method": run_method, "scratch": run_scratch}
 SCRATCH_RATES = (5e-3, 1e-2)
 
 
@@ -100,41 +99,27 @@ class Grid:
 
     common: dict[str, Any]
     count: int
-    cache: Path | None
-    jobs: int
-    progress: bool
+    asked: Asked
 
     def cells(self, cells: Sequence[Cell]) -> list[Result]:
         """Results of single cells."""
-        return run_cells(cells, KINDS, self.cache, jobs=self.jobs, progress=self.progress)
+        return self.asked.results(KINDS, cells)
 
     def over_seeds(self, kind: str, settings: Sequence[dict[str, Any]], count: int | None = None) -> list[list[Result]]:
         """For every setting, its results at seeds 0, 1, …"""
-        n = count or self.count
-        found = self.cells([Cell(kind, {**self.common, **s}, seed) for s in settings for seed in range(n)])
-        return [found[i * n : (i + 1) * n] for i in range(len(settings))]
+        return self.asked.over_seeds(KINDS, kind, [{**self.common, **s} for s in settings], count or self.count)
 
 
-def reproduce_game(
-    data: str,
-    *,
-    quick: bool = False,
-    seeds: int | None = None,
-    printed_seeds: int | None = None,
-    jobs: int = 1,
-    progress: bool = True,
-    cache: Path | None = None,
-) -> Page:
-    """Run everything (or what is missing in ``cache``) and lay the figures beside the printed ones.
+def reproduce_game(asked: Asked) -> Page:
+    """Run everything (or what is missing in the cache) and lay the figures beside the printed ones.
 
     Args:
-        data: ``mnist:DIR`` (or digits, for a look).
-        quick: two epochs on 4,000 images, one seed.
-        seeds: how many, from 0. printed_seeds: the same for Table 2's own configurations, two thirds of the time.
+        asked: data is ``mnist:DIR`` (or digits, for a look); quick is two epochs on 4,000 images, one seed;
+            ``printed_seeds`` are those of Table 2's own configurations, two thirds of the time.
     """
-    count = seeds or (1 if quick else 5)
-    common = {"data": data, "epochs": 2 if quick else 20, "limit": 4000 if quick else None}
-    grid = Grid(common, count, cache, jobs, progress)
+    quick = asked.quick
+    common = {"data": asked.data, "epochs": 2 if quick else 20, "limit": 4000 if quick else None}
+    grid = Grid(common, asked.seeds or (1 if quick else 5), asked)
     market_settings = [
         {"model": MODEL, "budget": {"groups": k}, "name": n, "options": {"minimum": 4, **RATES[k]}}
         for k in SIZES
@@ -147,7 +132,7 @@ def reproduce_game(
     ]
     wide = grid.over_seeds("method", wide_settings)
     fixed_settings = [{"configuration": c, "variant": v} for v in VARIANTS for c in CONFIGURATIONS]
-    fixed = grid.over_seeds("fixed_prices", fixed_settings, printed_seeds)
+    fixed = grid.over_seeds("fixed_prices", fixed_settings, asked.printed_seeds)
     sections = [
         _fixed_section(fixed_settings, fixed),
         _market_section(market_settings, market, _controls(grid, market_settings, market)),

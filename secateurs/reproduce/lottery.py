@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Literal
 
 from ..maths.student import paired_t
-from .cells import Cell, Result, run_cells
+from .cells import Asked, Cell, Result
 from .chains import run_chain
 from .claims import claims_section
 from .page import Figure, Page, Section, Series, percent, spread
@@ -78,26 +77,17 @@ def _by_round(found: Sequence[Sequence[Result]], levels: Sequence[int]) -> dict[
     return {level: [of_seed[i] for of_seed in found] for i, level in enumerate(levels)}
 
 
-def reproduce_lottery(
-    data: str,
-    *,
-    quick: bool = False,
-    seeds: int | None = None,
-    printed_seeds: int | None = None,
-    jobs: int = 1,
-    progress: bool = True,
-    cache: Path | None = None,
-) -> Page:
-    """Run everything (or what is missing in ``cache``) and lay the figures beside the printed ones.
+def reproduce_lottery(asked: Asked) -> Page:
+    """Run everything (or what is missing in the cache) and lay the figures beside the printed ones.
 
     Args:
-        data: ``mnist:DIR`` (or digits, for a look).
-        quick: 60 iterations a training on 4,000 images, three rounds, one seed.
-        seeds: how many, from 0. printed_seeds: not used; the paper's own setting is that of all seeds.
+        asked: data is ``mnist:DIR`` (or digits, for a look); quick is 60 iterations a training on 4,000 images, three
+            rounds, one seed; ``printed_seeds`` is not used, the paper's own setting is that of all seeds.
     """
-    count = seeds or (1 if quick else 5)
-    cells = cells_of(data, count, quick)
-    found = run_cells(cells, KINDS, cache, jobs=jobs, progress=progress)
+    quick = asked.quick
+    count = asked.seeds or (1 if quick else 5)
+    cells = cells_of(asked.data, count, quick)
+    found = asked.results(KINDS, cells)
     settings = dict(cells[0].settings)
     curves = curves_of(found[:count], found[count:], settings["controls"])
     sections = [_table(curves, count), _controls(curves, count)]

@@ -9,12 +9,11 @@ rewinding, and random labels. Whatever is random is tested with exact intervals.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from . import magnitude_chance as chance
 from . import magnitude_sections as sections
-from .cells import Cell, Result, run_cells
+from .cells import Asked, Cell, Result
 from .laboratory import KINDS
 from .page import Page
 
@@ -32,27 +31,19 @@ LUNCH: tuple[tuple[str, str, dict[str, Any]], ...] = (  # label, method, its opt
 LEAK = 0.25
 
 
-def reproduce_magnitude(
-    data: None = None,
-    *,
-    quick: bool = False,
-    seeds: int | None = None,
-    printed_seeds: int | None = None,
-    jobs: int = 1,
-    progress: bool = True,
-    cache: Path | None = None,
-) -> Page:
-    """Run everything (or what is missing in ``cache``) and lay it beside what the survey says.
+def reproduce_magnitude(asked: Asked) -> Page:
+    """Run everything (or what is missing in the cache) and lay it beside what the survey says.
 
     Args:
-        data: none is needed; the digits come with scikit-learn, the rest is drawn.
-        seeds: of the trainings, from 0. printed_seeds: has no meaning here.
+        asked: no data is needed, the digits come with scikit-learn and the rest is drawn; ``seeds`` are those of the
+            trainings, ``printed_seeds`` has no meaning here.
     """
-    runs = seeds or (2 if quick else 10)
+    quick = asked.quick
+    runs = asked.seeds or (2 if quick else 10)
     lots = 20_000 if quick else 200_000
 
     def grid(cells: Sequence[Cell]) -> list[Result]:
-        return run_cells(cells, KINDS, cache, jobs=jobs, progress=progress)
+        return asked.results(KINDS, cells)
 
     tickets = grid([Cell("draws", {"support": k, "total": d, "count": lots}) for k, d in SUPPORTS])
     curve = grid([Cell("draws", {"support": 2, "total": 10, "count": lots, "threshold": t}) for t in THRESHOLDS])

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..recipes import ConcaveRun, TrainOptions
 from ..training import evaluate
-from .cells import Cell, Result, run_cells
+from .cells import Asked, Result
 from .convex import logistic, mask_error
 from .experiments import carry_out, measured, run_method, setup, trainer_of
 
@@ -93,18 +92,18 @@ class Lab:
     """
 
     data: dict[str, str]
-    quick: bool
+    asked: Asked
     count: int
     side_count: int
-    cache: Path | None
-    jobs: int
-    progress: bool
+
+    @property
+    def quick(self) -> bool:
+        """Whether only the code is to be checked."""
+        return self.asked.quick
 
     def over_seeds(self, kind: str, settings: Sequence[dict[str, Any]], count: int) -> list[list[Result]]:
         """For every setting, its results at seeds 0, 1, …"""
-        cells = [Cell(kind, s, seed) for s in settings for seed in range(count)]
-        found = run_cells(cells, KINDS, self.cache, jobs=self.jobs, progress=self.progress)
-        return [found[i * count : (i + 1) * count] for i in range(len(settings))]
+        return self.asked.over_seeds(KINDS, kind, settings, count)
 
     def images(self, model: str, density: float, **more: Any) -> dict[str, Any]:
         """Settings of a run to a density of the weights."""

@@ -9,18 +9,17 @@ seeds. Here: 60 epochs along a cosine, from a peak of 0.3, chosen on validation 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from .cells import Cell, Result, run_cells
+from .cells import Asked, Kinds, Result
 from .experiments import dataset, run_dense, run_method
 from .page import Page, Section, spread
 
 MODEL = "zoo:lenet-300-100"
-KINDS: dict[str, Callable[..., Result]] = {"method": run_method, "dense": run_dense}
+KINDS: Kinds = {"method": run_method, "dense": run_dense}
 SPARSITIES = (0.95, 0.98)
-TRAINING = {"optimizer": "sgd", "lr": 0.3, "weight_decay": 5e-4}
+TRAINING = {"optimizer": "sgd", "lr": 0.3, "weight_decay": 5e-4, "clip": 1.0}
 EARLY: dict[str, Any] = {"cut": 0.0, "calibration": 1}
 ROWS: tuple[tuple[str, str, dict[str, Any]], ...] = (  # label, method, its options
     ("SNIP", "snip", EARLY),
@@ -47,27 +46,18 @@ PUBLISHED = (  # error %, sparsity %, of LeNet-300-100 (SNIP, Table 1)
 AIMS = {0.95: 1.7, 0.98: 2.5}  # error %
 
 
-def reproduce_snip(
-    data: str,
-    *,
-    quick: bool = False,
-    seeds: int | None = None,
-    printed_seeds: int | None = None,
-    jobs: int = 1,
-    progress: bool = True,
-    cache: Path | None = None,
-) -> Page:
-    """Run everything (or what is missing in ``cache``) and lay the errors beside the printed ones.
+def reproduce_snip(asked: Asked) -> Page:
+    """Run everything (or what is missing in the cache) and lay the errors beside the printed ones.
 
     Args:
-        data: ``mnist:DIR`` (or digits, for a look).
-        quick: two epochs on 4,000 images, one seed.
-        seeds: how many, from 0. printed_seeds: the same for what is not SNIP.
+        asked: data is ``mnist:DIR`` (or digits, for a look); quick is two epochs on 4,000 images, one seed;
+            ``printed_seeds`` are those of what is not SNIP.
     """
-    count = seeds or (1 if quick else 5)
-    others = printed_seeds or count
+    quick = asked.quick
+    count = asked.seeds or (1 if quick else 5)
+    others = asked.printed_seeds or count
     common = {
-        "data": data,
+        "data": asked.data,
         "model": MODEL,
         "epochs": 2 if quick else 60,
         "limit": 4000 if quick else None,
@@ -75,8 +65,7 @@ def reproduce_snip(
     }
 
     def over_seeds(kind: str, settings: dict[str, Any], n: int) -> list[Result]:
-        cells = [Cell(kind, {**common, **settings}, seed) for seed in range(n)]
-        return run_cells(cells, KINDS, cache, jobs=jobs, progress=progress)
+        return asked.over_seeds(KINDS, kind, [{**common, **settings}], n)[0]
 
     dense = over_seeds("dense", {"options": TRAINING}, others)
     found = {
@@ -94,9 +83,10 @@ def reproduce_snip(
         for label, name, options in ROWS
     }
     sections = [_ours(dense, found, quick), _published()]
-    sizes = dataset(data, 0, common["limit"]).sizes
+    sizes = dataset(asked.data, 0, common["limit"]).sizes
     protocol = (
-        f"{common['epochs']} epochs of batch 100, momentum SGD from 0.3 along a cosine, weight decay 5e-4; "
+        f"{common['epochs']} epochs of batch 100, momentum SGD from 0.3 along a cosine, gradients clipped to norm 1, "
+        "weight decay 5e-4; "
         f"{sizes['train']:,} training images after a validation split of {sizes['validation']:,}; error on "
         f"{sizes['test']:,} test images, ± is the standard deviation over seeds 0, 1, …"
     )

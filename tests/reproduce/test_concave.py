@@ -7,6 +7,7 @@ import pytest
 from secateurs.errors import DataError
 from secateurs.report import write_reproduction
 from secateurs.reproduce import reproduce
+from secateurs.reproduce.cells import Asked
 from secateurs.reproduce.concave import _verdict, sources
 from secateurs.reproduce.masks import SMALL, VARIANTS, Lab, masked
 
@@ -21,7 +22,7 @@ def test_which_data_are_read():
 def test_both_methods_are_given_the_same_run(monkeypatch):
     asked = []
     monkeypatch.setattr(Lab, "over_seeds", lambda self, kind, settings, count: asked.append((kind, settings)) or [])
-    lab = Lab({"cifar10": "cifar10:x"}, False, 3, 2, None, 1, False)
+    lab = Lab({"cifar10": "cifar10:x"}, Asked(), 3, 2)
     settings = [lab.images(SMALL, 0.05)]
     lab.masks(settings, 3)
     lab.magnitude(settings, 3)
@@ -38,7 +39,7 @@ def test_verdicts():
 
 
 def test_a_run_says_what_its_masks_were():
-    lab = Lab({"cifar10": "digits"}, True, 1, 1, None, 1, False)
+    lab = Lab({"cifar10": "digits"}, Asked(quick=True, progress=False), 1, 1)
     found = masked(**lab.images("zoo:mlp-digits", 0.1, choice="threshold"), seed=0)
     assert sum(sum(counts) for counts in found["histogram"].values()) == sum(found["widths"]) / found["density"]
     assert found["searched"] == pytest.approx(2 / 3, abs=0.1) and 0 <= found["between"] + found["zero"] <= 1
