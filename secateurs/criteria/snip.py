@@ -26,5 +26,5 @@ class Snip(Score):
     calibration: ClassVar[int] = 1
 
     def __call__(self, players: Players, signals: Signals) -> PerPlayer:
-        sensitivity = signals.slope.abs()
-        return sensitivity / sensitivity.sum().clamp_min(torch.finfo(sensitivity.dtype).tiny)
+        scores = players.gates.dot(signals.gradient, signals.theta).abs_()
+        return scores.div_(scores.sum().clamp_min(torch.finfo(scores.dtype).tiny))
