@@ -77,7 +77,7 @@ def reproduce_snip(asked: Asked) -> Page:
                 "budget": {"groups": round(1 - sparsity, 4)},
                 "options": {**TRAINING, **options},
             },
-            count if name == "snip" else others,
+            count if label == "SNIP" else others,
         )
         for sparsity in SPARSITIES
         for label, name, options in ROWS
