@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from ..partition import Gates, Players
+from ..partition import Gates, Players, find_scale_free
 from ..records import Certificate
 from ..shapes import Mask, Participation, PerPlayer
 from ..spec import derive_seed
@@ -102,6 +102,8 @@ class Dynamics(ABC):
             same network.
         straight: θ is given ∂L/∂θ̃ as if it took part fully, instead of the chain rule's s·∂L/∂θ̃.
         decays: whether the optimizer's weight decay acts on gate slices.
+        free_scales: before a normalised consumer a layer's largest participation is kept at 1: scaling it as a whole
+            costs nothing, so a price would shrink it without end.
     """
 
     name: ClassVar[str] = ""
@@ -116,6 +118,7 @@ class Dynamics(ABC):
     gauge: Gauge = "none"
     straight: bool = False
     decays: bool = False
+    free_scales: bool = False
 
     def wrap(self, optimizer: Optimizer, players: Players) -> Participating:
         """The same optimizer, whose steps also move participation by this rule.
@@ -125,7 +128,8 @@ class Dynamics(ABC):
         """
         from .participation import Participating
 
-        return Participating(optimizer, players, self)
+        free = find_scale_free(players) if self.free_scales else None
+        return Participating(optimizer, players, self, scale_free=free)
 
     @abstractmethod
     def init(self, players: Players) -> State:

@@ -62,6 +62,7 @@ class Market(Priced):
     Settings: ClassVar[type[Timing]] = MarketSettings
     settings: MarketSettings
     gauge = "norm"
+    free_scales = True
 
     def __init__(self, budget: Budget, settings: MarketSettings | None = None, **given: Any) -> None:
         settings = settings or MarketSettings(**given)

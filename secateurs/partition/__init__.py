@@ -7,7 +7,7 @@ from .limits import device_multiple, parse_limit
 from .players import MEASURED, Players
 from .producers import producers
 from .resources import Resource
-from .scale_free import scale_free_layers
+from .scale_free import find_scale_free, scale_free_layers
 
 __all__ = [
     "GRANULARITIES",
@@ -20,6 +20,7 @@ __all__ = [
     "Resource",
     "Unit",
     "device_multiple",
+    "find_scale_free",
     "matching",
     "parse_limit",
     "players",

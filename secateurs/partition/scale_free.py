@@ -7,7 +7,25 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..structure.copying import call
 from .players import Players
+
+
+def find_scale_free(players: Players) -> list[bool]:
+    """:func:`scale_free_layers`, by running the model on its example inputs. A model that cannot be run in training
+    mode (BatchNorm over a single value, say) has none."""
+    devices = [players.device] if players.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+
+        def forward() -> Tensor:
+            torch.manual_seed(0)
+            leaves = torch.utils._pytree.tree_leaves(call(players.model, players.example_inputs))
+            return next(leaf for leaf in leaves if isinstance(leaf, Tensor)).float()
+
+        try:
+            return scale_free_layers(players, forward)
+        except (ValueError, RuntimeError):
+            return [False] * len(players.layers)
 
 
 def scale_free_layers(players: Players, forward: Callable[[], Tensor], tolerance: float = 1e-2) -> list[bool]:

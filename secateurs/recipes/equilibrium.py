@@ -12,15 +12,14 @@ import copy
 from collections.abc import Callable
 from functools import partial
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from ..dynamics import Dynamics, FixedPrices, Market, MarketSettings, Participating, Utility
 from ..dynamics.base import Gauge
 from ..dynamics.participation import Updates
 from ..errors import BudgetError
-from ..partition import Players, scale_free_layers
+from ..partition import Players, find_scale_free
 from ..shapes import Mask, Participation
 from ..spec import Budget
 from ..structure import shrink
@@ -84,13 +83,12 @@ class Equilibrium:
         Args:
             optimizer: any torch optimizer over the players' model. Wrap before making a scheduler, or after: both work.
         """
-        market = isinstance(self.dynamics, Market)
         return Participating(
             optimizer,
             self.players,
             self.dynamics,
             gauge=self.gauge,
-            scale_free=find_scale_free(self.players) if market else None,
+            scale_free=find_scale_free(self.players) if self.dynamics.free_scales else None,
             updates=self.updates,
             select=self.select,
         )
@@ -112,32 +110,3 @@ def _within_milliseconds(market: Market, clock: Clock, players: Players, state: 
 
     tighten(market.targets, build, clock)
     return market.keep(players, state, s)
-
-
-def find_scale_free(players: Players) -> list[bool]:
-    """Layers whose whole scale does not matter, found by running the model on its example inputs in training mode.
-    A model that cannot be run so (BatchNorm over a single value, say) has none."""
-    devices = [players.device] if players.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-
-        def forward() -> Tensor:
-            torch.manual_seed(0)
-            return first_tensor(call(players.model, players.example_inputs)).float()
-
-        try:
-            return scale_free_layers(players, forward)
-        except (ValueError, RuntimeError):
-            return [False] * len(players.layers)
-
-
-def call(model, inputs):
-    """Run a model on a tensor, a tuple of positional or a dict of keyword arguments."""
-    if isinstance(inputs, dict):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
-
-
-def first_tensor(output) -> Tensor:
-    """The first tensor of any output structure."""
-    leaves = torch.utils._pytree.tree_leaves(output)
-    return next(leaf for leaf in leaves if isinstance(leaf, Tensor))

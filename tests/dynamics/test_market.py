@@ -343,3 +343,22 @@ def test_a_head_for_training_has_no_macs_and_pays_none() -> None:
         s = market.step(found, state, _pulse(found, step, s, -torch.rand(13, dtype=torch.float64)))
     assert bool((s[8:] == 1).all()) and float(s[:8].sum()) < 8
     assert market.rents(found, state, s.numpy())["macs"][8:].tolist() == [0.0] * 5
+
+
+def test_a_market_wraps_as_equilibrium_does() -> None:
+    """The rule by itself is the flagship without its conveniences: layers before BatchNorm keep their largest s at 1."""
+    timing, budget = MarketSettings(warmup=1, horizon=4), Budget(macs=0.5)
+    ends = []
+    for rule in (True, False):
+        model = conv_bn()
+        found = find(model, batch((2, 6, 6))[0][:2])
+        sgd = torch.optim.SGD(model.parameters(), 0.05)
+        market, game = Market(budget, timing), Equilibrium(found, budget, market=timing)
+        wrapped = market.wrap(sgd, found) if rule else game.wrap(sgd)
+        for step in range(5):
+            wrapped.zero_grad()
+            cross_entropy(model, *batch((2, 6, 6), seed=step)).backward()
+            wrapped.step()
+        assert any(wrapped.scale_free)
+        ends.append(wrapped.s)
+    assert torch.equal(*ends)
