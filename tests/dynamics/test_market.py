@@ -346,7 +346,7 @@ def test_a_head_for_training_has_no_macs_and_pays_none() -> None:
 
 
 def test_a_market_wraps_as_equilibrium_does() -> None:
-    """The rule by itself is the flagship without its conveniences: layers before BatchNorm keep their largest s at 1."""
+    """The rule is the flagship without its conveniences: layers before BatchNorm keep their largest s at 1."""
     timing, budget = MarketSettings(warmup=1, horizon=4), Budget(macs=0.5)
     ends = []
     for rule in (True, False):
