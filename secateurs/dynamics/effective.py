@@ -59,6 +59,11 @@ class EffectiveWeights:
         """θ̃ = s·θ into the model."""
         self.gates.scaled(self.raw, s, out=[p.data for p in self.gates.parameters])
 
+    def hold(self, mask: Participation) -> None:
+        """Zero, in the model, for whom ``mask`` is zero."""
+        held = [p.data for p in self.gates.parameters]
+        self.gates.scaled(held, mask, out=held)
+
     def forget(self, optimizer: Optimizer, fresh: Mask) -> None:
         """What an optimizer keeps beside a weight (momentum, second moments) starts at zero again for some players."""
         held = self.gates.parameters

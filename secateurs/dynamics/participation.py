@@ -147,7 +147,7 @@ class Participating(Membership, Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of the wrapped optimizer on θ, then one of the dynamics on s."""
         if not self.active:
-            return self.inner.step(closure) if closure is not None else self.inner.step()
+            return self._step_harvested(closure)
         if closure is not None:
             return self._step_with(closure)
         began = time.perf_counter()
@@ -161,6 +161,15 @@ class Participating(Membership, Optimizer):
         with torch.no_grad():
             self._finish(felt)
         self.seconds += time.perf_counter() - began
+        return out
+
+    def _step_harvested(self, closure: Callable[[], Any] | None) -> Any:
+        """After a harvest in place: the wrapped optimizer's own step. Groups have been cut out, but single weights that
+        left are still there, and gradients, momentum and Adam would bring them back."""
+        out = self.inner.step(closure) if closure is not None else self.inner.step()
+        if self.players.granularity == "weight":
+            with torch.no_grad():
+                self.weights.hold(self.s)
         return out
 
     def _felt(self) -> Felt:
@@ -250,7 +259,7 @@ class Participating(Membership, Optimizer):
         return {
             "inner": self.inner.state_dict(),
             "s": self.s,
-            "raw": list(self.weights.raw),
+            "raw": list(self.weights.raw) if self.active else [],
             "radius": self.radius,
             "idle": self.idle,
             "alive": self.alive,
