@@ -158,16 +158,13 @@ class DynamicsRun(PlayingRun):
     def rate(self, step: int) -> float:
         return self.options.dense_rate(self.total)(step) if self.kind.continues else super().rate(step)
 
-    def _begin_recovery(self, trainer: Trainer) -> None:
+    def recovery_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         if not self.kind.continues:
-            super()._begin_recovery(trainer)
-            return
+            return super().recovery_optimizer(model)
         game = self.game
         assert game is not None
         # Where a run is resumed after its cut, the game has not been played: its optimizer is made anew, and loaded.
-        trainer.optimizer = self.options.make(trainer.model) if game.active else game.inner
-        for group in trainer.optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])
+        return self.options.make(model) if game.active else game.inner
 
 
 def _spread(values: Tensor, alive: Tensor) -> Tensor:
