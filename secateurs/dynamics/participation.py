@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -88,6 +89,12 @@ class Participating(Membership, Optimizer):
         self.players = players
         self.scale_free = scale_free or [False] * len(players.layers)
         self.weights = EffectiveWeights(players)
+        if frozen := self.weights.frozen():
+            warnings.warn(
+                f"no gradient reaches {', '.join(frozen)} (requires_grad is False), so nothing tells what their "
+                f"players are worth, and they may all go; players(…, ignore=[{frozen[0]!r}]) leaves it whole",
+                stacklevel=3,
+            )
         self.idle = torch.zeros(players.count, dtype=torch.long, device=players.device)
         self.state_of = dynamics.init(players)
         self.s: Participation = dynamics.begin(players, self.state_of)

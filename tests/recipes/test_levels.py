@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -315,6 +316,17 @@ def test_early_bird_stops_at_the_first_stable_masks(looks: list[list[int]], stop
     assert run.cut_step == (stop or 30)
     assert run.spans() == {"search": (0, run.cut_step), "recovery": (run.cut_step, STEPS)}
     assert int(run.mask.sum()) == 15 and len(run.looks) <= 3
+
+
+def test_an_early_bird_that_cannot_settle_says_so(data: Data) -> None:
+    """Looks at steps 10 and at none after it before step 20; from 2 on in steps of 2 there are nine."""
+    _, trainer = make(data, "early-bird", "channel", {"groups": 0.5})
+    with pytest.warns(UserWarning, match="will look 1 times before step 20, and settles by comparing 6 masks"):
+        trainer.callbacks[0].on_start(trainer)
+    _, trainer = make(data, "early-bird", "channel", {"groups": 0.5}, look=0.05, window=8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trainer.callbacks[0].on_start(trainer)
 
 
 def test_distance_by_hand() -> None:

@@ -55,6 +55,12 @@ def test_a_rule_is_told_its_own_settings_and_no_other() -> None:
         read_options(method.options, "rigl", {"allocation": "uniforme"})
 
 
+@pytest.mark.parametrize(("name", "cut"), [("rigl", "0.75"), ("equilibrium", "0.55")])
+def test_a_warmup_beyond_the_cut_is_refused(name: str, cut: str, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=rf"warmup=0\.8 of the run leaves no step for {name} before the cut at {cut};"):
+        prune(config(name, options={"warmup": 0.8}), tmp_path / "run", progress=False)
+
+
 @pytest.mark.parametrize("name", ["rigl", "imp"])
 def test_the_dense_reference_is_learnt_from_after_the_cut(name: str, tmp_path: Path) -> None:
     """And only there: until the cut both are the same run."""
