@@ -35,6 +35,11 @@ class EffectiveWeights:
         """Whether it is one of the gated parameters."""
         return id(parameter) in self._gated
 
+    def frozen(self) -> list[str]:
+        """Layers whose players hold no parameter that is trained."""
+        trained = self.gates.sq_norm([torch.full_like(p, float(p.requires_grad)) for p in self.gates.parameters]) > 0
+        return [layer.name for layer in self.players.layers if not bool(trained[layer.start : layer.stop].any())]
+
     def gradients(self) -> list[Tensor]:
         """Gradients of the gated parameters; zeros where none arrived."""
         return [torch.zeros_like(p) if p.grad is None else p.grad for p in self.gates.parameters]
@@ -58,6 +63,11 @@ class EffectiveWeights:
     def write(self, s: Participation) -> None:
         """θ̃ = s·θ into the model."""
         self.gates.scaled(self.raw, s, out=[p.data for p in self.gates.parameters])
+
+    def hold(self, mask: Participation) -> None:
+        """Zero, in the model, for whom ``mask`` is zero."""
+        held = [p.data for p in self.gates.parameters]
+        self.gates.scaled(held, mask, out=held)
 
     def forget(self, optimizer: Optimizer, fresh: Mask) -> None:
         """What an optimizer keeps beside a weight (momentum, second moments) starts at zero again for some players."""

@@ -109,7 +109,8 @@ class Membership:
 
         Args:
             inplace: cut the model itself and the optimizer's state (training can go on with the same optimizer,
-                which no longer plays); else a smaller copy is returned and nothing changes.
+                which no longer plays, but holds single weights that left at zero); else a smaller copy is returned
+                and nothing changes.
             check: verify that the masked network and the smaller one compute the same.
             early: cut even if the market has not reached its budget yet; who stays is then decided by chance.
         Raises:
@@ -183,7 +184,8 @@ class Membership:
         with torch.no_grad():
             held = [named[n].data for n in self.players.gates.names]
             self.players.gates.scaled(held, self.kept.to(self.s), out=held)
-        self.active = self.active and not inplace
+        if inplace:
+            self.active, self.s = False, self.kept.to(self.s)
         return model
 
     def compact_to(self, alive: Mask) -> None:

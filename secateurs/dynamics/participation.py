@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -88,6 +89,12 @@ class Participating(Membership, Optimizer):
         self.players = players
         self.scale_free = scale_free or [False] * len(players.layers)
         self.weights = EffectiveWeights(players)
+        if frozen := self.weights.frozen():
+            warnings.warn(
+                f"no gradient reaches {', '.join(frozen)} (requires_grad is False), so nothing tells what their "
+                f"players are worth, and they may all go; players(…, ignore=[{frozen[0]!r}]) leaves it whole",
+                stacklevel=3,
+            )
         self.idle = torch.zeros(players.count, dtype=torch.long, device=players.device)
         self.state_of = dynamics.init(players)
         self.s: Participation = dynamics.begin(players, self.state_of)
@@ -147,7 +154,7 @@ class Participating(Membership, Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of the wrapped optimizer on θ, then one of the dynamics on s."""
         if not self.active:
-            return self.inner.step(closure) if closure is not None else self.inner.step()
+            return self._step_harvested(closure)
         if closure is not None:
             return self._step_with(closure)
         began = time.perf_counter()
@@ -161,6 +168,15 @@ class Participating(Membership, Optimizer):
         with torch.no_grad():
             self._finish(felt)
         self.seconds += time.perf_counter() - began
+        return out
+
+    def _step_harvested(self, closure: Callable[[], Any] | None) -> Any:
+        """After a harvest in place: the wrapped optimizer's own step. Groups have been cut out, but single weights that
+        left are still there, and gradients, momentum and Adam would bring them back."""
+        out = self.inner.step(closure) if closure is not None else self.inner.step()
+        if self.players.granularity == "weight":
+            with torch.no_grad():
+                self.weights.hold(self.s)
         return out
 
     def _felt(self) -> Felt:
@@ -250,7 +266,7 @@ class Participating(Membership, Optimizer):
         return {
             "inner": self.inner.state_dict(),
             "s": self.s,
-            "raw": list(self.weights.raw),
+            "raw": list(self.weights.raw) if self.active else [],
             "radius": self.radius,
             "idle": self.idle,
             "alive": self.alive,

@@ -298,7 +298,7 @@ class Gates:
         for block, *held in zip(self._blocks, *tensors):
             (span,) = block.slices
             assert span is not None and block.axes == [None]
-            function(*(t.reshape(-1) for t in held), out=out[span])
+            function(*(t.reshape(-1).to(out.dtype) for t in held), out=out[span])
         return out
 
     def sq_norm(self, theta: Sequence[Tensor]) -> PerPlayer:

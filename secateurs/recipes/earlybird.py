@@ -11,6 +11,7 @@ A mask that never settles is cut at the latest moment that the options allow.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,24 @@ class EarlyBirdRun(LevelsRun):
         # The search is the beginning of a normal training, whose end nobody waits for.
         return self.schedule(self.total)(step) if step < self.cut_step else super().rate(step)
 
+    def on_start(self, trainer: Trainer) -> None:
+        super().on_start(trainer)
+        every = self.every(trainer)
+        looks = (self.cut_step - 1) // every - self.rewind_step // every
+        if self.outcome is None and not self.looks and looks <= self.options.window:
+            warnings.warn(
+                f"early-bird will look {looks} times before step {self.cut_step}, and settles by comparing "
+                f"{self.options.window + 1} masks: it is cut there whatever they are. Use more epochs, or give "
+                "look= or window= smaller numbers",
+                stacklevel=2,
+            )
+
+    def every(self, trainer: Trainer) -> int:
+        """Steps between two looks."""
+        return trainer.steps_per_epoch if self.options.look is None else max(1, round(self.options.look * self.total))
+
     def before_step(self, trainer: Trainer) -> None:
-        every = trainer.steps_per_epoch if self.options.look is None else max(1, round(self.options.look * self.total))
-        if self.rewind_step < trainer.step < self.cut_step and trainer.step % every == 0:
+        if self.rewind_step < trainer.step < self.cut_step and trainer.step % self.every(trainer) == 0:
             self.look(trainer)
         super().before_step(trainer)
 

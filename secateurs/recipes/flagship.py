@@ -63,6 +63,8 @@ class EquilibriumRun(PlayingRun):
         self, players: Players, budget: Budget, options: EquilibriumOptions, total: int, folder: Path | None = None
     ) -> None:
         super().__init__(players, budget, options, total, folder)
+        if "warmup" in options.model_fields_set:
+            self.require_before_cut(options.warmup, "equilibrium", "market")
         self.warmup_step = min(round(options.warmup * total), self.cut_step - 1)
         settings = MarketSettings(
             warmup=self.warmup_step,

@@ -73,16 +73,16 @@ class LevelsRun(Pruning):
     ) -> None:
         self.players, self.options = players, options
         self.levels = self.count_levels(budget)
+        self.score = score_named(options.score)
+        self.score.require(players)
+        self.way = options.restart or restart
+        self.shuffle = shuffle
+        super().__init__(players, budget, options, total, folder)  # a budget out of reach is said first
         if total <= self.levels:
             raise RunError(
                 f"{self.levels} levels need {self.levels + 1} trainings of a step at least, and this run has {total} "
                 "steps; use more epochs, or give levels= a smaller number"
             )
-        self.score = score_named(options.score)
-        self.score.require(players)
-        self.way = options.restart or restart
-        self.shuffle = shuffle
-        super().__init__(players, budget, options, total, folder)
         self.starts = self.trainings()
         self.cut_step = self.starts[self.levels]
         self.rewind_step = self._rewind_step()
@@ -122,7 +122,8 @@ class LevelsRun(Pruning):
             return
         start = self.past[str(self.rewind_step)]
         if self.way == "reinit" and level == self.levels:
-            names = [name for name, _ in trainer.model.named_parameters()]
+            # A tied parameter is loaded under each of its names, the last of which stands.
+            names = [name for name, _ in trainer.model.named_parameters(remove_duplicate=False)]
             start = redrawn(self.past["0"], names, derive_seed(trainer.seed, "reinit"))
         trainer.model.load_state_dict(start)
 
@@ -163,7 +164,7 @@ class LevelsRun(Pruning):
             trainer,
             self.players,
             self.score,
-            batches=options.calibration,
+            batches=options.calibration or self.score.calibration,
             probes=options.probes,
             draw=("scores", level, trainer.step),
         )
@@ -181,7 +182,7 @@ class LevelsRun(Pruning):
 
     def _rewind_step(self) -> int:
         first, asked = self.starts[1], self.options.rewind
-        step = round(asked * first) if asked < 1 else round(asked)
+        step = min(round(asked * first), first - 1) if asked < 1 else round(asked)
         if step >= first:
             raise RunError(
                 f"rewind={asked:g} is no step of the first training, which has {first}; give a smaller number, or a "
@@ -291,10 +292,12 @@ class LevelsRun(Pruning):
 
     # -- the ticket ---------------------------------------------------------------------------------------
 
+    def recovery_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        # Unless told otherwise, the ticket is trained as the levels were.
+        return self.options.make(model, recovery=self.options.recovery_lr is not None)
+
     def _begin_recovery(self, trainer: Trainer) -> None:
         super()._begin_recovery(trainer)
-        if self.options.recovery_lr is None:  # the ticket is trained as the levels were
-            trainer.optimizer = self.options.make(trainer.model)
         self._take(trainer, trainer.optimizer)
 
     def _take(self, trainer: Trainer, optimizer: torch.optim.Optimizer) -> None:

@@ -120,4 +120,5 @@ def read_options(kind: type[Options], method: str, given: Mapping[str, Any]) -> 
     except ValidationError as error:
         detail = error.errors()[0]
         name = str(detail["loc"][0]) if detail["loc"] else method
-        raise RunError(f"option {name}={given.get(name)!r} of method {method!r}: {detail['msg']}") from error
+        said = detail["msg"].removeprefix("Value error, ")
+        raise RunError(f"option {name}={given.get(name)!r} of method {method!r}: {said}") from error

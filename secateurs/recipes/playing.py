@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..dynamics import Budgeted, Participating
 from ..dynamics.certificate import sentence
+from ..errors import RunError
 from ..partition import Players
 from ..shapes import PerPlayer
 from ..spec import Budget, derive_seed
@@ -37,6 +38,14 @@ class PlayingRun(Pruning):
     @abstractmethod
     def wrap(self, optimizer: torch.optim.Optimizer) -> Participating:
         """The optimizer whose steps also move participation."""
+
+    def require_before_cut(self, warmup: float, name: str, cut: str) -> None:
+        """Raises: RunError where the warm-up that was asked for leaves the rule no time before the ``cut`` option."""
+        if warmup >= self.cut_at():
+            raise RunError(
+                f"warmup={warmup:g} of the run leaves no step for {name} before the cut at {self.cut_at():g}; give a "
+                f"smaller warmup=, or a larger {cut}="
+            )
 
     def worth(self, game: Participating) -> tuple[PerPlayer, PerPlayer]:
         """What every player gained and paid, for the report."""
@@ -138,6 +147,8 @@ class DynamicsRun(PlayingRun):
         self.options = options
         super().__init__(players, budget, options, total, folder)
         warmup = kind.span[0] if options.warmup is None else options.warmup
+        if options.warmup is not None:
+            self.require_before_cut(options.warmup, kind.name, "cut")
         self.warmup_step = min(round(warmup * total), self.cut_step - 1)
         own = {n: getattr(options, n) for n in kind.Settings.model_fields if n not in ("warmup", "horizon")}
         self._dynamics = kind(budget, warmup=self.warmup_step, horizon=self.cut_step - self.warmup_step, **own)
@@ -158,16 +169,13 @@ class DynamicsRun(PlayingRun):
     def rate(self, step: int) -> float:
         return self.options.dense_rate(self.total)(step) if self.kind.continues else super().rate(step)
 
-    def _begin_recovery(self, trainer: Trainer) -> None:
+    def recovery_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         if not self.kind.continues:
-            super()._begin_recovery(trainer)
-            return
+            return super().recovery_optimizer(model)
         game = self.game
         assert game is not None
         # Where a run is resumed after its cut, the game has not been played: its optimizer is made anew, and loaded.
-        trainer.optimizer = self.options.make(trainer.model) if game.active else game.inner
-        for group in trainer.optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])
+        return self.options.make(model) if game.active else game.inner
 
 
 def _spread(values: Tensor, alive: Tensor) -> Tensor:

@@ -99,6 +99,10 @@ class Pruning(Callback):
         """The optimizer before the cut."""
         return self.options.make(model)
 
+    def recovery_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The optimizer after the cut."""
+        return self.options.make(model, recovery=self.cut_step > 0)
+
     def standing(self) -> tuple[Tensor, dict[str, dict[str, float]]]:
         """Participation of the players still there, and prices, demand and path if there is a market."""
         return torch.ones(self.players.count), {}
@@ -178,7 +182,7 @@ class Pruning(Callback):
         trainer.model_changed()
 
     def _begin_recovery(self, trainer: Trainer) -> None:
-        trainer.optimizer = self.options.make(trainer.model, recovery=self.cut_step > 0)
+        trainer.optimizer = self.recovery_optimizer(trainer.model)
         for group in trainer.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         if self.teacher is not None and self.options.distill > 0:

@@ -90,6 +90,11 @@ def prune(
     out = Path(out)
     method = find_method(config.method)
     options = read_options(method.options, method.name, config.options)
+    if options.distill > 0 and config.reference == "none":
+        raise RunError(
+            f"distill={options.distill:g} learns from the dense reference, and reference 'none' leaves that out; use "
+            "reference 'train' or 'given', or no distill"
+        )
     accelerator = make_accelerator(config.mixed_precision)
     data = load_data(config.data, validation=config.validation, seed=config.seed)
     model = build_model(config.model, classes=data.classes, input_shape=data.input_shape, seed=config.seed)

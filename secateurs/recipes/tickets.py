@@ -23,7 +23,8 @@ class TicketOptions(TrainOptions):
 
     Attributes:
         score: what the groups that leave are the lowest of; any that ``secateurs methods`` lists as a score.
-        calibration: batches of training data that gradients are averaged over, for a score that needs some.
+        calibration: batches of training data that gradients are averaged over, for a score that needs some; by default
+            as many as the score asks for, mostly 16.
         probes: random directions that a curvature is estimated with, likewise.
         schedule: the learning rate of every training: 'cosine' is a short warm-up and half a cosine to zero.
         restart: 'rewind', 'keep', 'lr-rewind' or 'reinit'. None: as the method says.
@@ -36,7 +37,7 @@ class TicketOptions(TrainOptions):
     """
 
     score: str = "magnitude"
-    calibration: int = Field(default=16, ge=1)
+    calibration: int | None = Field(default=None, ge=1)
     probes: int = Field(default=16, ge=1)
     schedule: Literal["cosine", "constant"] = "cosine"
     restart: Restart | None = None
@@ -64,7 +65,8 @@ def redrawn(start: dict[str, Tensor], names: Iterable[str], seed: int) -> dict[s
     file could give no other.
 
     Args:
-        start: initial state of the model. names: which of it are parameters; the rest stays.
+        start: initial state of the model. names: which of it are parameters, every name of one that has several; the
+            rest stays.
     """
     generator = torch.Generator().manual_seed(seed)
     out = dict(start)

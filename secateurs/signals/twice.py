@@ -1,4 +1,4 @@
-"""Convolution and BatchNorm whose second derivatives cost what their kernels allow.
+"""Convolution, BatchNorm and attention whose second derivatives exist, and cost what their kernels allow.
 
 A Hessian-vector product differentiates the first derivatives of every layer. Of a convolution y = W * x with cotangents
 v of ∂x and V of ∂W these are again convolutions, (W * v) + (V * x) for ∂y, and for x and W the first derivative's own
@@ -16,6 +16,8 @@ inner product of both sides. P is symmetric and linear, dr/dx = −r²·x̂/n, a
     ∂S/∂(∂y) = γ·r·P(q) + q_γ·x̂ + q_β
     ∂S/∂γ    = Σ q·r·P(∂y)
     ∂S/∂x    = −(γ·r/n)·[Σ(∂y·x̂)·r·P(q) + Σ(q·x̂)·r·P(∂y)] + q_γ·r·P(∂y) − (γ·r/n)·Σ(q·r·P(∂y))·x̂
+
+Fused attention has no second derivative at all; it is run as the products and the softmax that it is made of.
 """
 
 from __future__ import annotations
@@ -27,12 +29,23 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 
 class TwiceDifferentiable(TorchFunctionMode):
-    """While it is entered, convolutions, and BatchNorms that use the batch's statistics, are run so. Their values are
-    torch's own."""
+    """While it is entered, convolutions, attention, and BatchNorms that use the batch's statistics, are run so. Their
+    values are torch's own."""
+
+    def __enter__(self) -> TwiceDifferentiable:
+        # Not in __torch_function__, which does not see what multi_head_attention_forward calls.
+        self._attention = sdpa_kernel(SDPBackend.MATH)
+        self._attention.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)
+        self._attention.__exit__(*raised)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None

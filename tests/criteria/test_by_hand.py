@@ -78,6 +78,14 @@ class _Sum(nn.Module):
         return self.out((self.na(self.a(x)) + self.nb(self.b(x))).relu())
 
 
+def test_magnitude_of_half_precision() -> None:
+    model = nn.Linear(2, 2, bias=False).bfloat16()
+    model.weight.data = torch.tensor([[1.0, -2.0], [0.5, 0.0]], dtype=torch.bfloat16)
+    found = players(model, torch.ones(2, 2, dtype=torch.bfloat16), "weight")
+    for score in (Magnitude(), MagnitudeL1()):
+        assert score(found, Signals(found)).tolist() == [1.0, 2.0, 0.5, 0.0]
+
+
 def test_tied_producers() -> None:
     """Filter norms 3 and 4 make √(9+16) = 5, or 3 + 4 = 7; the filters (3, −4) and (1, 0) are √(4+16) apart."""
     x = torch.ones(2, 1, 2, 2)

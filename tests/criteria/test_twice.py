@@ -1,4 +1,4 @@
-"""BatchNorm's second derivative by hand against torch's own, and against finite differences."""
+"""Second derivatives of BatchNorm, convolutions and attention against torch's own, and finite differences."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from secateurs.signals.twice import TwiceDifferentiable
 
-from .networks import batch, conv_bn, find, residual, signals
+from .networks import attention, batch, conv_bn, find, residual, signals
 
 
 def _derivatives(norm: nn.Module, x: Tensor, target: Tensor, twice: bool) -> list[Tensor]:
@@ -70,11 +70,20 @@ def test_others_are_left_alone() -> None:
     assert "Normalised" not in type(nn.BatchNorm2d(3)(x).grad_fn).__name__
 
 
-@pytest.mark.parametrize("granularity", ["weight", "channel"])
-@pytest.mark.parametrize("build", [conv_bn, residual])
-def test_products_by_the_batch_s_statistics(build, granularity: str) -> None:
-    """H·v in training mode against the finite difference of gradients; g and H·g of one batch, and of two."""
-    (x, y), model = batch((2, 5, 5)), build()
+@pytest.mark.parametrize(
+    ("build", "shape", "granularity"),
+    [
+        (conv_bn, (2, 5, 5), "weight"),
+        (conv_bn, (2, 5, 5), "channel"),
+        (residual, (2, 5, 5), "weight"),
+        (residual, (2, 5, 5), "channel"),
+        (attention, (4, 6), "weight"),
+    ],
+)
+def test_products_by_the_batch_s_statistics(build, shape: tuple[int, ...], granularity: str) -> None:
+    """H·v in training mode against the finite difference of gradients; g and H·g of one batch, and of two. Attention is
+    among them because the fused kernel has no second derivative."""
+    (x, y), model = batch(shape), build()
     found = find(model, x, granularity)
     held = signals(found, (x, y), training=True)
     g, product = held.gradient_product

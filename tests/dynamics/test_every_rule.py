@@ -184,6 +184,28 @@ class TestEveryRule:
         last = run.train(END, END + 5)  # the same optimizer goes on, and plays no more
         assert torch.equal(last.optimizer.kept, kept) and not last.optimizer.active
 
+    @pytest.mark.parametrize("make", sorted(MAKE))
+    def test_what_left_in_place_stays_away_and_the_state_can_be_loaded(
+        self, name: str, granularity: str, make: str, tmp_path: Any
+    ) -> None:
+        """Gradients, momentum and Adam's second moments would bring single weights back; groups are not there."""
+        run = Setting(name, granularity, make=make).train(0, END)
+        run.optimizer.harvest(inplace=True)
+        kept = run.optimizer.kept
+        run.train(END, END + 3)
+        save_tree(tmp_path / "state", run.optimizer.state_dict() | {"weights": run.model.state_dict()})
+        tree = load_tree(tmp_path / "state")
+        again = Setting(name, granularity, make=make, model=mlp(9, WIDE))
+        again.optimizer.compact_to(tree["alive"])
+        again.model.load_state_dict(tree.pop("weights"))
+        again.optimizer.load_state_dict(tree)
+        assert not again.optimizer.active
+        run.train(END + 3, END + 6), again.train(END + 3, END + 6)
+        assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), run.model.parameters()))
+        if granularity == "weight":
+            there = torch.cat([p.detach().flatten() for p in run.players.gates.parameters]) != 0
+            assert not bool((there & ~kept).any()) and int(there.sum()) > 0.5 * int(kept.sum())
+
     def test_an_overflow_skips_the_whole_step(self, name: str, granularity: str) -> None:
         model, (x, y) = mlp(0, WIDE, torch.float32), batch((6,))
         x = x.float()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 
 from secateurs import Budget, Equilibrium, MarketSettings, Utility
-from secateurs.dynamics import FixedPrices, Market, Participating
+from secateurs.dynamics import FixedPrices, Gradual, Market, Participating
 from secateurs.errors import RunError, StructureError
 from secateurs.partition import Players
 from secateurs.storage import load_tree, save_tree
@@ -539,6 +540,22 @@ def test_harvest_in_place_hands_over_a_plain_optimizer() -> None:
         optimizer.harvest()
     with pytest.raises(RunError, match="already"):
         optimizer.harvest(inplace=True)
+
+
+@pytest.mark.parametrize("granularity", ["channel", "weight"])
+def test_a_frozen_layer_is_named(granularity: str) -> None:
+    """Its players could only look worthless."""
+    model, (x, _) = mlp(), batch((6,))
+    for parameter in model[0].parameters():
+        parameter.requires_grad_(False)
+    name = find(model, x, granularity).layers[0].name
+    with pytest.warns(UserWarning, match=rf"no gradient reaches {name} \(.*ignore=\['{name}'\]"):
+        Gradual(Budget(groups=0.5)).wrap(torch.optim.SGD(model.parameters(), 0.1), find(model, x, granularity))
+    model[0].bias.requires_grad_(True)
+    if granularity == "channel":  # the bias tells
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            Gradual(Budget(groups=0.5)).wrap(torch.optim.SGD(model.parameters(), 0.1), find(model, x))
 
 
 def test_parameters_without_gradient_and_groups_added_later() -> None:

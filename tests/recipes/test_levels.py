@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from secateurs.criteria import Score
-from secateurs.errors import RunError, UnknownNameError
+from secateurs.errors import BudgetError, RunError, UnknownNameError
 from secateurs.partition import Players, players
 from secateurs.recipes import LevelsRun, find_method, read_options
 from secateurs.recipes.earlybird import EarlyBirdOptions, distance
@@ -151,10 +152,10 @@ def test_masks_are_nested_exact_and_hold(score: str, data: Data) -> None:
     assert [p.active for p in run.history] == [1580, 790, 395, 395]
 
 
-@pytest.mark.parametrize("rewind", [0.0, 0.5, 4.0])
+@pytest.mark.parametrize("rewind", [0.0, 0.5, 0.99, 4.0])
 def test_tickets_start_where_the_network_was_at_step_k(data: Data, rewind: float) -> None:
     run, _, trace = traced(data, "imp", "weight", {"groups": 0.25}, levels=2, rewind=rewind)
-    k = {0.0: 0, 0.5: 6, 4.0: 4}[rewind]
+    k = {0.0: 0, 0.5: 6, 0.99: 12, 4.0: 4}[rewind]  # the first training has 13 steps
     for start in run.starts[1:-1]:
         assert same(trace.before[start], held(run, trace.before[k], trace.masks[start]))
         assert not same(trace.before[start], held(run, trace.after[start], trace.masks[start]))
@@ -182,6 +183,29 @@ def test_reinit_gives_the_ticket_other_weights_of_the_same_kind(data: Data) -> N
     assert torch.equal(fresh.flatten().sort().values, trace.before[0]["one.weight"].flatten().sort().values)
     start, ticket = trace.before[27]["one.weight"], plain.before[27]["one.weight"]
     assert torch.equal(start != 0, ticket != 0) and not torch.isin(start[start != 0], ticket).all()
+
+
+def test_a_tied_weight_is_drawn_anew_too(data: Data) -> None:
+    """It is loaded under both of its names, and the original under one of them would undo the draw."""
+    first, second = nn.Linear(64, 64), nn.Linear(64, 64)
+    second.weight = first.weight
+    model = nn.Sequential(nn.Flatten(), first, nn.ReLU(), second, nn.ReLU(), nn.Linear(64, 10))
+    found = players(model, data.example_inputs(2), "weight")
+    row = find_method("imp-reinit")
+    run = row.run(found, Budget(groups=0.5), read_options(row.options, "imp-reinit", {"levels": 1}), STEPS)
+    trainer = Trainer(model, data, batch_size=20, seed=1, epochs=4, optimizer=run.optimizer, callbacks=[run])
+    before = first.weight.detach().clone()
+    run.past = {"0": {k: v.clone() for k, v in model.state_dict().items()}}
+    run.restart(trainer, 1)
+    assert second.weight is first.weight and not torch.equal(first.weight, before)
+    assert torch.equal(first.weight.flatten().sort().values, before.flatten().sort().values)
+
+
+def test_a_score_is_given_as_many_batches_as_it_asks_for(data: Data) -> None:
+    """OBS a single one: it keeps the gradients of every example of it."""
+    for score, options, batches in (("obs", {}, 1), ("obd", {}, 4), ("obs", {"calibration": 3}, 3)):
+        run, trainer = make(data, "imp", "weight", {"groups": 0.5}, score=score, **options)
+        assert len(run.signals(trainer, 1).batches) == batches
 
 
 def test_the_random_mask_has_the_tickets_counts(data: Data) -> None:
@@ -294,6 +318,17 @@ def test_early_bird_stops_at_the_first_stable_masks(looks: list[list[int]], stop
     assert int(run.mask.sum()) == 15 and len(run.looks) <= 3
 
 
+def test_an_early_bird_that_cannot_settle_says_so(data: Data) -> None:
+    """Looks at steps 10 and at none after it before step 20; from 2 on in steps of 2 there are nine."""
+    _, trainer = make(data, "early-bird", "channel", {"groups": 0.5})
+    with pytest.warns(UserWarning, match="will look 1 times before step 20, and settles by comparing 6 masks"):
+        trainer.callbacks[0].on_start(trainer)
+    _, trainer = make(data, "early-bird", "channel", {"groups": 0.5}, look=0.05, window=8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trainer.callbacks[0].on_start(trainer)
+
+
 def test_distance_by_hand() -> None:
     one, other = torch.tensor([1, 1, 0, 0, 1]).bool(), torch.tensor([1, 0, 1, 0, 1]).bool()
     assert distance(one, other) == pytest.approx(0.4)
@@ -311,6 +346,8 @@ def test_the_search_is_the_beginning_of_a_normal_training(data: Data) -> None:
 def test_what_cannot_be_done_is_said(data: Data) -> None:
     with pytest.raises(RunError, match=r"40 levels need 41 trainings .* this run has 40 steps"):
         make(data, "imp", "weight", {"groups": 0.5}, levels=40)
+    with pytest.raises(BudgetError, match="cannot be reached"):  # and not that it would take more levels than steps
+        make(data, "imp", "channel", {"params": 1e-5})
     with pytest.raises(RunError, match="rewind=13 is no step of the first training, which has 13"):
         make(data, "imp", "weight", {"groups": 0.5}, levels=2, rewind=13)
     with pytest.raises(UnknownNameError, match="magnitude"):

@@ -55,6 +55,25 @@ def test_a_rule_is_told_its_own_settings_and_no_other() -> None:
         read_options(method.options, "rigl", {"allocation": "uniforme"})
 
 
+@pytest.mark.parametrize(("name", "cut"), [("rigl", "0.75"), ("equilibrium", "0.55")])
+def test_a_warmup_beyond_the_cut_is_refused(name: str, cut: str, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=rf"warmup=0\.8 of the run leaves no step for {name} before the cut at {cut};"):
+        prune(config(name, options={"warmup": 0.8}), tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize("name", ["rigl", "imp"])
+def test_the_dense_reference_is_learnt_from_after_the_cut(name: str, tmp_path: Path) -> None:
+    """And only there: until the cut both are the same run."""
+    both = []
+    for distill in (0.0, 0.9):
+        given = config(name, reference="given", options={"distill": distill})
+        both.append(prune(given, tmp_path / str(distill), progress=False))
+    assert both[0].cut.loss == both[1].cut.loss and both[0].pruned.loss != both[1].pruned.loss
+    with pytest.raises(RunError, match=r"distill=0.5 learns from the dense reference, and reference 'none'"):
+        prune(config(name, options={"distill": 0.5}), tmp_path / "none", progress=False)
+    assert not (tmp_path / "none").exists()
+
+
 def test_runs_of_other_seeds_draw_otherwise(tmp_path: Path) -> None:
     """The same mask before the first step would mean that draws do not depend on the run's seed."""
     kept = []
