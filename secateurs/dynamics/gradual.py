@@ -4,7 +4,8 @@ Every ``every`` steps the players with the smallest norms leave, so that the den
 
     d(t) = d_f + (1 − d_f)·(1 − t)³,    t from 0 to 1 over the horizon.
 
-No gradient reaches a masked weight, but it keeps its value: it comes back if others shrink below it.
+No gradient reaches a masked weight, but it keeps its value (less what the optimizer's weight decay takes from it): it
+comes back if others shrink below it.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from ..maths import clear
 from ..partition import Players
 from ..shapes import Participation, PerPlayer
 from .base import EPSILON, Pulse, State, draws
-from .budgeted import Budgeted, Closing, Timing
+from .budgeted import Budgeted, Closing, Timing, ahead
 
 BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
 SHIFT = BETA * math.log(-GAMMA / ZETA)
@@ -95,6 +95,7 @@ class L0(Budgeted):
             **super().init(players),
             "log_alpha": a,
             "noise": self._noise(players, 0),
+            "benefit": torch.zeros_like(a),
             "square": 0.0,
             "seen": 0,
             "price": self.settings.price or 0.0,
@@ -125,6 +126,7 @@ class L0(Budgeted):
         state["seen"] += 1
         state["square"] = damping * state["square"] + (1 - damping) * float(slope.square().mean())
         unit = math.sqrt(state["square"] / (1 - damping ** state["seen"])) + 1e-30
+        state["benefit"] = damping * state["benefit"] - (1 - damping) * slope / unit
         return slope * gate(state["log_alpha"], state["noise"])[1] / unit
 
     def _charge(self, players: Players, state: State) -> PerPlayer:
@@ -160,4 +162,6 @@ class L0(Budgeted):
         return expected_gate(state["log_alpha"]).clamp_min(EPSILON)
 
     def priority(self, players: Players, state: State, s: Participation) -> PerPlayer:
-        return state["log_alpha"]
+        """log α, ties by the damped benefit −∂L/∂s: gates that are as far shut as they go are many."""
+        benefit = state["benefit"] - state["benefit"].min()
+        return ahead(state["log_alpha"], benefit)

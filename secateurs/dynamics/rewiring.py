@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import AfterValidator, Field
 
-from ..errors import unknown
+from ..errors import RunError, unknown
 from ..partition import Players
 from ..selection import ALLOCATIONS, fit_budget, top_k
 from ..shapes import Mask, Participation, PerPlayer
@@ -69,6 +69,12 @@ class Rewiring(Budgeted):
         """Who is grown rather than whom, ``(players,)``, higher first; ``draw`` is uniform noise."""
 
     def init(self, players: Players) -> State:
+        """Raises: RunError where no update would come before the last step."""
+        if self.settings.period > self.settings.horizon:
+            raise RunError(
+                f"every={self.settings.every}: {self.name} would never rewire within {self.settings.horizon} steps; "
+                "give every= a smaller number"
+            )
         return {**super().init(players), "norm": torch.ones(players.count, dtype=players.dtype, device=players.device)}
 
     def begin(self, players: Players, state: State) -> Participation:

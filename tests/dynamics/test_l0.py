@@ -12,7 +12,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from secateurs import Budget
-from secateurs.dynamics import L0, Pulse
+from secateurs.dynamics import L0, Arithmetic, Pulse
 from secateurs.dynamics.l0 import BETA, GAMMA, ZETA, expected_gate, gate, open_probability
 from secateurs.partition import Players, players
 
@@ -170,3 +170,17 @@ def test_the_harvest_is_without_noise() -> None:
     small = optimizer.harvest()
     assert torch.equal(optimizer.kept, torch.arange(18) >= 9)
     torch.testing.assert_close(small[0].weight, (raw * expected_gate(a)[:10, None])[9:])
+
+
+def test_gates_that_are_all_shut_are_kept_by_their_benefit() -> None:
+    """log α stands at its end for everyone; −∂L/∂s says who would be missed most."""
+    model = mlp()
+    found = find(model, torch.randn(2, 6, dtype=torch.float64))
+    rule = L0(Budget(groups=4), price=100.0, start=-8.0, warmup=0, horizon=4)
+    state = rule.init(found)
+    slope = torch.tensor([0.0, -5.0, 1.0, -1.0, 2.0, 3.0, -4.0, 0.5, -2.0], dtype=torch.float64)
+    s = rule.begin(found, state)
+    for step in range(4):
+        s = rule.step(found, state, Pulse(step, s, slope, Arithmetic(found.gates, [], s)))
+    assert state["log_alpha"].unique().numel() == 1
+    assert rule.keep(found, state, rule.final(found, state, s)).nonzero().flatten().tolist() == [1, 3, 6, 8]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from secateurs import Budget
 from secateurs.dynamics import DYNAMICS, Participating, RigL, SparseEvolution
-from secateurs.errors import SecateursError
+from secateurs.errors import RunError, SecateursError
 from secateurs.partition import players
 
 from .nets import batch, conv_bn, cross_entropy, find, mlp
@@ -157,3 +157,9 @@ def test_whole_groups_come_back_as_they_left_and_silent_channels_are_drawn() -> 
 def test_an_allocation_that_is_none_is_refused() -> None:
     with pytest.raises(SecateursError, match=r"unknown allocation 'unifrm'.*'uniform'"):
         RigL(Budget(params=0.5), allocation="unifrm")
+
+
+def test_a_period_beyond_the_horizon_is_refused() -> None:
+    found = find(mlp(), torch.randn(2, 6, dtype=torch.float64))
+    with pytest.raises(RunError, match="every=50: rigl would never rewire within 40 steps"):
+        RigL(Budget(groups=0.5), horizon=40, every=50).init(found)
