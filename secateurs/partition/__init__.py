@@ -1,7 +1,8 @@
 """Players: groups of parameters that live or die together, the sums over them, what they cost and what may go."""
 
 from .find import GRANULARITIES, players
-from .gates import Gate, Gates
+from .gate import Gate
+from .gates import Gates
 from .layers import Layer, Limits, Unit, matching
 from .limits import device_multiple, parse_limit
 from .players import MEASURED, Players

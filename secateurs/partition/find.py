@@ -13,7 +13,8 @@ from torch import nn
 
 from ..errors import StructureError, suggest
 from ..structure import Family, Structure, trace
-from .gates import Gate, Gates
+from .gate import Gate
+from .gates import Gates
 from .layers import WITH_WIDTH, Layer, outputs, within
 from .players import Players, bind
 from .resources import split_by_multiplicity

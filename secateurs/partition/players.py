@@ -21,7 +21,8 @@ from ..errors import BudgetError
 from ..shapes import AtomMask, Mask, PerPlayer
 from ..structure import Structure
 from ..structure.types import Cost
-from .gates import Gate, Gates
+from .gate import Gate
+from .gates import Gates
 from .layers import Layer
 from .limits import Limited, device_multiple
 from .resources import Resource, compile_resource, headcount, per_weight

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from ..structure.naming import role
-from .gates import Gate, Gates
+from .gate import Gate
+from .gates import Gates
 from .players import Players
 
 PRODUCING = ("out", "width", "0")  # roles of an axis along which a weight makes channels; "0": of a bare parameter
