@@ -235,9 +235,10 @@ class Participating(Membership, Optimizer):
         return s
 
     def _rate(self) -> float:
-        """The learning rate of the group that holds the players' weights."""
+        """The learning rate of the group that holds the players' weights; 1 where the optimizer has none."""
         mine = self.weights.holds
-        return next(float(g["lr"]) for g in self.param_groups if "lr" in g and any(mine(p) for p in g["params"]))
+        rates = (float(g["lr"]) for g in self.param_groups if "lr" in g and any(mine(p) for p in g["params"]))
+        return next(rates, 1.0)
 
     def _finish(self, felt: Felt) -> None:
         """After the optimizer: gauge, the move of s, and θ̃ = s·θ."""

@@ -197,7 +197,7 @@ class ConcaveRun(LevelsRun):
         self.searched, self._seconds = list(state["searched"]), state["mask_seconds"]
 
     def before_load(self, trainer: Trainer, tree: dict[str, Any]) -> None:
-        state = next(s for n, s in tree["callbacks"] if n == type(self).__name__)
+        state = self.saved(tree)
         # A search under way is one within the mask before it.
         self.level, self.mask, self.starts = state["level"], state["mask"], list(state["starts"])
         self.cut_step = self.starts[self.levels]

@@ -122,7 +122,7 @@ class EarlyBirdRun(LevelsRun):
         self.looks = list(state["looks"])
 
     def before_load(self, trainer: Trainer, tree: dict[str, Any]) -> None:
-        state = next(s for n, s in tree["callbacks"] if n == type(self).__name__)
+        state = self.saved(tree)
         self._stop(state["cut_step"])
         super().before_load(trainer, tree)
 

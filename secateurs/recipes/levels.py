@@ -316,6 +316,6 @@ class LevelsRun(Pruning):
 
     def before_load(self, trainer: Trainer, tree: dict[str, Any]) -> None:
         super().before_load(trainer, tree)
-        state = next(s for n, s in tree["callbacks"] if n == type(self).__name__)
+        state = self.saved(tree)
         if state["outcome"] is None and state["level"] > 0:
             self._take(trainer, self.search_optimizer(trainer.model, state["level"] + 1))

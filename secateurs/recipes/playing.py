@@ -89,7 +89,7 @@ class PlayingRun(Pruning):
 
     def before_load(self, trainer: Trainer, tree: dict[str, Any]) -> None:
         """Before the cut, the game itself knows which players had left; after it, the surgery says it all."""
-        state = next(s for n, s in tree["callbacks"] if n == type(self).__name__)
+        state = self.saved(tree)
         if state["outcome"] is None and self.game is not None:
             self.game.compact_to(tree["optimizer"]["alive"])
             self.surgery, self.players = self.game.surgery, self.game.players

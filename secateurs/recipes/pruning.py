@@ -212,9 +212,13 @@ class Pruning(Callback):
         self.outcome, self._loss, self.masks = state["outcome"], state["loss"], state["masks"]
         self.history = [HistoryPoint.model_validate_json(p) for p in state["history"]]
 
+    def saved(self, tree: dict[str, Any]) -> Any:
+        """The run's own part of a checkpoint."""
+        return next(s for n, s in tree["callbacks"] if n == type(self).__name__)
+
     def before_load(self, trainer: Trainer, tree: dict[str, Any]) -> None:
         """Give model and optimizer the shapes they had."""
-        state = next(s for n, s in tree["callbacks"] if n == type(self).__name__)
+        state = self.saved(tree)
         if state["surgery"] is not None:
             self.surgery = Surgery.model_validate_json(state["surgery"])
             replay(trainer.model, self.surgery)
