@@ -35,6 +35,8 @@ class RewiringSettings(Timing):
         warmup: optimizer steps before the first update; the network is sparse by then.
         horizon: optimizer steps from then until the last.
         every: optimizer steps between two updates; by default a hundredth of the horizon.
+        fraction: the share of a layer's connections that an update exchanges; in RigL the first one, and it falls to 0
+            as a cosine.
         allocation: how much of each layer is in the network at first, and so always: ``erk``, ``uniform`` or
             ``global``; where players are blocks it is always ``global``.
         seed: of what is drawn.
@@ -42,6 +44,7 @@ class RewiringSettings(Timing):
 
     warmup: int = Field(default=0, ge=0)
     every: int | None = Field(default=None, ge=1)
+    fraction: float = Field(default=0.3, gt=0, le=1)
     allocation: Annotated[str, AfterValidator(_known)] = "erk"
     seed: int = 0
 

@@ -11,23 +11,11 @@ import math
 from typing import ClassVar
 
 import torch
-from pydantic import Field
 
 from ..partition import Players
 from ..shapes import PerPlayer
 from .base import Pulse
-from .budgeted import Timing
-from .rewiring import Rewiring, RewiringSettings
-
-
-class RigLSettings(RewiringSettings):
-    """When and how much is rewired.
-
-    Attributes:
-        fraction: α, the share of a layer's connections that the first update would exchange; it falls to 0 as a cosine.
-    """
-
-    fraction: float = Field(default=0.3, gt=0, le=1)
+from .rewiring import Rewiring
 
 
 class RigL(Rewiring):
@@ -36,8 +24,6 @@ class RigL(Rewiring):
     name: ClassVar[str] = "rigl"
     summary: ClassVar[str] = "sparse from the first step: the smallest connections are dropped, those most missed grown"
     source: ClassVar[str] = "Evci et al. 2020"
-    Settings: ClassVar[type[Timing]] = RigLSettings
-    settings: RigLSettings
 
     def fraction(self, step: int) -> float:
         return self.settings.fraction / 2 * (1 + math.cos(math.pi * self.settings.progress(step)))

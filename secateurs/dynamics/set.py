@@ -7,23 +7,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import Field
-
 from ..partition import Players
 from ..shapes import PerPlayer
 from .base import Pulse
-from .budgeted import Timing
-from .rewiring import Rewiring, RewiringSettings
-
-
-class SetSettings(RewiringSettings):
-    """When and how much is rewired.
-
-    Attributes:
-        fraction: ζ, the share of a layer's connections that an update exchanges.
-    """
-
-    fraction: float = Field(default=0.3, gt=0, le=1)
+from .rewiring import Rewiring
 
 
 class SparseEvolution(Rewiring):
@@ -32,8 +19,6 @@ class SparseEvolution(Rewiring):
     name: ClassVar[str] = "set"
     summary: ClassVar[str] = "sparse from the first step: the smallest connections are dropped, random ones grown"
     source: ClassVar[str] = "Mocanu et al. 2018"
-    Settings: ClassVar[type[Timing]] = SetSettings
-    settings: SetSettings
 
     def fraction(self, step: int) -> float:
         return self.settings.fraction

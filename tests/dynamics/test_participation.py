@@ -701,3 +701,25 @@ def test_weights_in_low_precision(kind: str, deep: bool) -> None:
             optimizer.step()
         assert optimizer.s.dtype == torch.float32 and bool(optimizer.s.isfinite().all())
         assert float(optimizer.s.min()) < 1
+
+
+def test_an_optimizer_without_a_learning_rate_is_wrapped_like_any_other() -> None:
+    class Signs(torch.optim.Optimizer):
+        def __init__(self, params: Any) -> None:
+            super().__init__(params, {})
+
+        def step(self, closure: Any = None) -> None:  # type: ignore[override]
+            for parameter in self.param_groups[0]["params"]:
+                parameter.data.sub_(0.01 * parameter.grad.sign())
+
+    model, (x, y) = mlp(), batch((6,))
+    found = find(model, x)
+    optimizer = Equilibrium(found, Budget(groups=0.5), market=MarketSettings(warmup=1, horizon=3)).wrap(
+        Signs(model.parameters())
+    )
+    for _ in range(4):
+        optimizer.zero_grad()
+        cross_entropy(model, x, y).backward()
+        optimizer.step()
+    optimizer.harvest()
+    assert found.amount("groups", optimizer.kept) <= 0.5 * found.count
