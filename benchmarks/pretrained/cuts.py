@@ -19,10 +19,11 @@ import secateurs
 from secateurs.criteria import SCORES, Magnitude, Random, Taylor
 from secateurs.measure import count_macs, count_params
 from secateurs.partition import Players
-from secateurs.recovery import RECOVERIES
+from secateurs.recovery import RECOVERIES, Removal
 from secateurs.selection import fit_budget, within_layers
 from secateurs.signals import Signals
 from secateurs.spec import Budget, derive_seed
+from secateurs.structure import Shrunk
 from secateurs.training import evaluate
 
 from .sample import Sample
@@ -95,18 +96,19 @@ class Bench:
         scores, scoring = self.scores(name, draw)
         targets = Budget(macs=share).targets({"macs": players.amount("macs")})
 
-        def small() -> tuple[nn.Module, Tensor]:
+        def small() -> tuple[Shrunk, Tensor]:
             priority = within_layers(players, scores) if allocation == "uniform" else scores
             keep = fit_budget(players, priority, targets)
-            return secateurs.shrink(self.model, players.structure, players.atom_mask(keep)).model.eval(), keep
+            return secateurs.shrink(self.model, players.structure, players.atom_mask(keep)), keep
 
-        (network, keep), cutting = timed(small)
+        (shrunk, keep), cutting = timed(small)
+        network, removal = shrunk.model.eval(), Removal(self.model, shrunk.surgery)
         about = {"score": name, "allocation": allocation, "draw": draw, "budget": share}
         about["predicted"] = round(players.amount("macs", keep))
         yield self.row(network, **about, seconds=scoring + cutting)
         for recovery, kind in RECOVERIES.items():
-            batches = self.sample.calibration.batches(CALIBRATION_BATCH, epoch=None)
-            better, seconds = timed(lambda: kind()(network, None, batches).eval())  # noqa: B023
+            batches = list(self.sample.calibration.batches(CALIBRATION_BATCH, epoch=None))
+            better, seconds = timed(lambda: kind()(network, removal, batches).eval())  # noqa: B023
             yield self.row(better, **about, recovery=recovery, seconds=scoring + cutting + seconds)
 
     def row(self, network: nn.Module, **about: Any) -> Row:

@@ -39,6 +39,11 @@ class Score(ABC):
     def __call__(self, players: Players, signals: Signals) -> PerPlayer:
         """``(players,)`` scores, higher = keep."""
 
+    def settle(self, players: Players, signals: Signals, keep: Mask) -> Mask:
+        """Who stays, now that the budget says how many of every layer do: as many again. By default those that scored
+        highest, which ``keep`` are."""
+        return keep
+
     def repair(self, players: Players, signals: Signals, keep: Mask) -> None:  # noqa: B027
         """What the score's own theory does to the weights that stay when the others go, in place; mostly nothing."""
 

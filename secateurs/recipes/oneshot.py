@@ -140,7 +140,7 @@ class OneShotRun(Pruning):
             clock = self.latency
             build = lambda: self._shrunk(self.select(scores), inplace=False).model  # noqa: E731
             self.targets.update(decided(lambda: tighten(self.targets, build, clock), trainer.accelerator))
-        keep = self.select(scores)
+        keep = self.score.settle(players, signals, self.select(scores))
         self.score.repair(players, signals, keep)
         surgery = None
         if players.granularity == "weight":

@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..errors import DataError
 from ..structure.copying import copy_with
 from ..zoo.splits import Batch
-from .base import Entries, Recovery
+from .base import Recovery, Removal
 
 
 class BatchNormStatistics(Recovery):
@@ -32,8 +32,11 @@ class BatchNormStatistics(Recovery):
     """
 
     name: ClassVar[str] = "batchnorm"
+    summary: ClassVar[str] = "BatchNorm statistics estimated anew"
+    source: ClassVar[str] = "Li et al. 2020"
+    cost: ClassVar[str] = "one pass over the data"
 
-    def __call__(self, model: nn.Module, mask: Entries | None, data: Iterable[Batch]) -> nn.Module:
+    def __call__(self, model: nn.Module, removal: Removal, data: Iterable[Batch]) -> nn.Module:
         return recalibrate_batchnorm(model, data)
 
 

@@ -63,6 +63,20 @@ class Surgery(BaseModel):
         whole.bypassed = {**self.bypassed, **other.bypassed}
         return whole._forgetting()
 
+    def since(self, earlier: Surgery) -> Surgery:
+        """Only the indices that stay of what ``earlier``, the first part of this cut, had left."""
+        out = Surgery(bypassed={p: w for p, w in self.bypassed.items() if p not in earlier.bypassed})
+        for name, axes in self.kept.items():
+            held = earlier.kept.get(name, {})
+            for axis, indices in axes.items():
+                before = held.get(axis, range(self.shapes[name][axis]))
+                if len(before) == len(indices):
+                    continue
+                place = {index: i for i, index in enumerate(before)}
+                out.kept.setdefault(name, {})[axis] = [place[i] for i in indices]
+                out.shapes[name] = [len(held[a]) if a in held else n for a, n in enumerate(self.shapes[name])]
+        return out
+
     def _forgetting(self) -> Surgery:
         """Without what happens inside a module that goes altogether."""
         for held in (self.kept, self.attributes, self.swapped, self.resized):

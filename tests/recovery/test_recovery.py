@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import secateurs
 from secateurs.errors import DataError
-from secateurs.recovery import RECOVERIES, recalibrate_batchnorm
+from secateurs.recovery import RECOVERIES, Removal, recalibrate_batchnorm
 
 
 def _labelled(*inputs: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -131,7 +131,8 @@ def test_obligations(name: str) -> None:
     with torch.no_grad():
         net[0].weight.mul_(mask["0.weight"])
     before, data = copy.deepcopy(net.state_dict()), _labelled(*torch.randn(3, 8, 3, 8, 8))
-    first, second = (RECOVERIES[name]()(net, mask, data) for _ in range(2))
+    removal = Removal(net, masks=mask)
+    first, second = (RECOVERIES[name]()(net, removal, data) for _ in range(2))
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
     assert [m.training for m in first.modules()] == [m.training for m in net.modules()]
     assert not first[0].weight[~mask["0.weight"]].any()
