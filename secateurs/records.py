@@ -62,6 +62,20 @@ class HistoryPoint(Schema):
     lr: float | None = None
 
 
+class RungRow(Schema):
+    """One network on the ladder of repairs after the cut. ``accuracy`` is on validation data.
+
+    The first rows are what the others are held against: ``before``, the network just before the cut; ``earlier``, the
+    best epoch before it, where that was better. Then ``none``, as the cut left it; then what was tried, repairs in a
+    row joined by ``+``; last, the training that followed: ``finetune`` or ``distill``.
+    """
+
+    name: str
+    accuracy: float
+    seconds: float = Field(default=0.0, description="wall seconds, validation left out")
+    kept: bool = Field(default=False, description="the run went on from it, until a later one was kept")
+
+
 class PlayersBlock(Schema):
     """The players at the moment of the cut, one entry each (at most 20,000; ``sampled`` says if fewer)."""
 
@@ -169,6 +183,7 @@ class Record(Schema):
     certificate: Certificate | None = None
     train: TrainBlock = Field(default_factory=TrainBlock)
     history: list[HistoryPoint] = Field(default_factory=list)
+    recovery: list[RungRow] = Field(default_factory=list, description="repairs after the cut, where some were asked")
     players: PlayersBlock | None = None
     network: Network | None = None
     config: dict[str, Any] = Field(default_factory=dict)

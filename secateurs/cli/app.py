@@ -94,6 +94,13 @@ def prune(
     tie: Annotated[
         list[str], typer.Option(help="Layers that keep equally many groups, 'fc1,fc2' or a pattern; repeatable.")
     ] = [],  # noqa: B006
+    recovery: Annotated[
+        list[str],
+        typer.Option(
+            help="Repairs right after the cut, before training goes on: auto, or names that `secateurs recoveries` "
+            "lists, in a row ('reweight,batchnorm'); repeatable."
+        ),
+    ] = [],  # noqa: B006
     threads: Threads = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the run in --out.")] = False,
@@ -118,7 +125,7 @@ def prune(
         granularity=granularity,
         reference=reference,
         mixed_precision=mixed_precision,
-        options=_options(set_, limit=limit, ignore=ignore, tie=tie),
+        options=_options(set_, limit=limit, ignore=ignore, tie=tie, recovery=recovery),
     )
     finished = resume and (out / RECORD_FILE).exists()
     record = run(config, out, resume=resume, force=force)

@@ -72,6 +72,9 @@ class EarlyBirdRun(LevelsRun):
     def trainings(self) -> list[int]:
         return [0, self.cut_step, self.total]
 
+    def may_end(self) -> bool:
+        return False  # the search has trained little: what is left is the ticket's training
+
     def phase(self, step: int) -> str:
         return "search" if step < self.cut_step else "recovery"
 

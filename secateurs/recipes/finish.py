@@ -50,6 +50,11 @@ def finish(stage: Stage, trainer: Trainer, run: Pruning, *, reference_seconds: f
             f"single weights were removed, so the network keeps its shape: {held:,} of its "
             f"{measured['pruned'].params:,} parameters are not zero"
         )
+    if trainer.ended:
+        notes.append(
+            f"validation had recovered right after the cut ({100 * run.repair.accuracy:.2f}%), so the last "
+            f"{run.total - run.stop} of {run.total} steps were left out"
+        )
     record = Record(
         method=stage.config.method,
         model=stage.config.model,
@@ -66,6 +71,7 @@ def finish(stage: Stage, trainer: Trainer, run: Pruning, *, reference_seconds: f
         certificate=run.certificate(),
         train=_train_block(stage, trainer, run, reference_seconds),
         history=run.history,
+        recovery=run.repair.rows,
         players=run.players_block(),
         network=draw(run.original, run.outcome["kept"] if run.outcome else None),
         config=stage.config.model_dump(mode="json"),

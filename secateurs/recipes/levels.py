@@ -8,7 +8,8 @@ has
 
 of every resource R that the budget names, R_S being the budget: equal shares α leave at every level,
 (1 − α)^S = R_S/R_0 (iterative magnitude pruning: Han et al. 2015; Frankle & Carbin 2019). The last mask meets the
-budget as every cut does, and groups are then cut out.
+budget as every cut does, and groups are then cut out. Repairs (:mod:`.repair`) follow that last cut alone, for after
+every other the next training comes anyway; and only where weights are kept.
 
 How weights restart is what the methods differ in: *rewind* takes them back to what they were at step k of the first
 level (Frankle & Carbin 2019: k = 0; Frankle et al. 2020: later), *lr-rewind* keeps them and takes back the learning
@@ -77,6 +78,11 @@ class LevelsRun(Pruning):
         self.score.require(players)
         self.way = options.restart or restart
         self.shuffle = shuffle
+        if options.recovery and self.way in ("rewind", "reinit"):
+            raise RunError(
+                f"recovery={','.join(options.recovery)} repairs weights as a cut leaves them, and restart={self.way!r} "
+                "takes them back to where they were long before; give restart=keep or lr-rewind, or no recovery"
+            )
         super().__init__(players, budget, options, total, folder)  # a budget out of reach is said first
         if total <= self.levels:
             raise RunError(

@@ -9,8 +9,9 @@ import torch
 from pydantic import Field, PositiveInt, ValidationError, field_validator
 from torch import nn
 
-from ..errors import RunError, suggest
+from ..errors import RunError, SecateursError, suggest
 from ..partition import Players, parse_limit
+from ..recovery import asked
 from ..spec import Budget, Frozen
 from ..training.rates import Rate, cosine
 
@@ -33,6 +34,11 @@ class TrainOptions(Frozen):
             command line ``--limit``.
         ignore: modules whose outputs stay whole, ``["layer1", "*.conv2"]``; ``--ignore``.
         tie: layers that keep equally many groups, names or patterns, ``["fc1,fc2"]``; ``--tie``.
+        recovery: repairs right after the cut, before training goes on: names that ``secateurs recoveries`` lists,
+            carried out one after the other, or ``auto``, which tries them from free to costly until validation has
+            recovered; by default none. On the command line ``--recovery``.
+        recovery_batches: batches of training data that repairs look at, without augmentation.
+        tolerance: how far below the best validation accuracy before the cut a network counts as recovered.
         distill: weight of distillation from the dense reference during recovery, 0 to 1.
         temperature: of the distillation.
     """
@@ -49,6 +55,9 @@ class TrainOptions(Frozen):
     limit: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     tie: tuple[str, ...] = ()
+    recovery: tuple[str, ...] = ()
+    recovery_batches: int = Field(default=16, ge=1)
+    tolerance: float = Field(default=0.005, ge=0, lt=1)
     distill: float = Field(default=0.0, ge=0, le=1)
     temperature: float = Field(default=2.0, gt=0)
 
@@ -56,6 +65,17 @@ class TrainOptions(Frozen):
     @classmethod
     def _one_or_several(cls, given: Any) -> Any:
         return (given,) if isinstance(given, str) else given
+
+    @field_validator("recovery", mode="before")
+    @classmethod
+    def _recoveries_are_known(cls, given: Any) -> Any:
+        texts = [given] if isinstance(given, str) else given
+        if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
+            return given
+        try:
+            return asked(texts)
+        except SecateursError as error:
+            raise ValueError(str(error)) from None
 
     def restrain(self, players: Players, budget: Budget) -> Players:
         """Set the limits on the players, which were found with ``ignore``. Returns them.

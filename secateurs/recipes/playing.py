@@ -166,6 +166,9 @@ class DynamicsRun(PlayingRun):
             self._dynamics.settings = self._dynamics.settings.model_copy(update={"seed": own})
         return self._dynamics.wrap(optimizer, self.players)
 
+    def may_end(self) -> bool:
+        return not self.kind.continues and super().may_end()
+
     def rate(self, step: int) -> float:
         return self.options.dense_rate(self.total)(step) if self.kind.continues else super().rate(step)
 

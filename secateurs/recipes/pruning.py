@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..partition import Players
 from ..records import Certificate, HistoryPoint, LayerRow, PlayersBlock
+from ..recovery import Removal
 from ..shapes import Mask
 from ..spec import Budget
 from ..storage import save_tree
@@ -26,6 +27,7 @@ from ..training import Callback, Trainer
 from .latency import Clock
 from .masks import erase, zeros_of
 from .options import TrainOptions
+from .repair import Repair
 
 SAMPLE = 20_000  # players listed in a record at most
 
@@ -59,17 +61,21 @@ class Pruning(Callback):
         folder: where snapshots go; None keeps them in memory.
 
     Attributes:
-        seed: the run's, for methods that draw.
+        seed: the run's, for methods that draw. given: whether the model came trained.
+        repair: what is done right after the cut. stop: the step at which the run ends, ``total`` unless nothing was
+            left to recover.
     """
 
     seed: int = 0
+    given: bool = False
 
     def __init__(self, players: Players, budget: Budget, options: Any, total: int, folder: Path | None = None) -> None:
         self.players = players
         self.original = players
         self.count = players.count
         self.options: Any = options
-        self.total = total
+        self.total = self.stop = total
+        self.repair = Repair(options)
         self.folder = folder
         at = self.cut_at()
         self.cut_step = max(1, min(total - 1, round(at * total))) if at > 0 else 0
@@ -102,6 +108,10 @@ class Pruning(Callback):
     def recovery_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimizer after the cut."""
         return self.options.make(model, recovery=self.cut_step > 0)
+
+    def may_end(self) -> bool:
+        """Whether the steps after the cut are a recovery, which is left out where nothing is left to recover."""
+        return self.cut_step > 0 or self.given
 
     def standing(self) -> tuple[Tensor, dict[str, dict[str, float]]]:
         """Participation of the players still there, and prices, demand and path if there is a market."""
@@ -138,6 +148,9 @@ class Pruning(Callback):
 
     def on_epoch_end(self, trainer: Trainer, metrics: dict[str, float]) -> None:
         self.note(trainer, metrics.get("accuracy"), metrics.get("loss"))
+        if self.repair.rows and trainer.step == trainer.total_steps and "accuracy" in metrics:
+            taught = self.teacher is not None and self.options.distill > 0
+            self.repair.conclude(trainer, "distill" if taught else "finetune", metrics["accuracy"])
 
     def note(self, trainer: Trainer, accuracy: float | None, loss: float | None) -> None:
         """Add a point to the history."""
@@ -165,6 +178,7 @@ class Pruning(Callback):
 
     def _cut(self, trainer: Trainer) -> None:
         self.snapshot("gated", trainer)
+        before, earlier = self.repair.remember(trainer.model), self.surgery
         cut = self.decide(trainer)
         self.surgery = cut.surgery
         self.outcome = {
@@ -178,8 +192,22 @@ class Pruning(Callback):
         if self.players.granularity == "weight":
             self.masks = zeros_of(self.players, cut.kept)
         self.snapshot("cut", trainer)
+        if before is not None:
+            self._repair(trainer, before, earlier)
         self._begin_recovery(trainer)
         trainer.model_changed()
+
+    def _repair(self, trainer: Trainer, before: nn.Module, earlier: Surgery | None) -> None:
+        """Repair the network, and end the run if that is all it needs."""
+        surgery = self.surgery
+        if surgery is not None and earlier is not None:
+            surgery = surgery.since(earlier)
+        accuracies = [point.accuracy for point in self.history if point.accuracy is not None]
+        self.repair.carry_out(trainer, Removal(before, surgery, self.masks or None), max(accuracies, default=None))
+        if self.repair.auto and self.repair.recovered and self.may_end():
+            self.stop = trainer.step
+            trainer.end()
+            self.note(trainer, self.repair.accuracy, None)
 
     def _begin_recovery(self, trainer: Trainer) -> None:
         trainer.optimizer = self.recovery_optimizer(trainer.model)
@@ -206,11 +234,15 @@ class Pruning(Callback):
             "history": [p.model_dump_json() for p in self.history],
             "loss": self._loss,
             "masks": self.masks,
+            "repair": self.repair.state_dict(),
+            "stop": self.stop,
         }
 
     def load_state_dict(self, state: Any) -> None:
         self.outcome, self._loss, self.masks = state["outcome"], state["loss"], state["masks"]
         self.history = [HistoryPoint.model_validate_json(p) for p in state["history"]]
+        self.repair.load_state_dict(state["repair"])
+        self.stop = state["stop"]
 
     def saved(self, tree: dict[str, Any]) -> Any:
         """The run's own part of a checkpoint."""
@@ -228,7 +260,7 @@ class Pruning(Callback):
     def spans(self) -> dict[str, tuple[int, int]]:
         """Steps of each phase."""
         out: dict[str, tuple[int, int]] = {}
-        for step in range(self.total):
+        for step in range(self.stop):
             name = self.phase(step)
             out[name] = (out.get(name, (step, 0))[0], step + 1)
         return out

@@ -105,6 +105,7 @@ def prune(
     total = steps_in_all(config, data, accelerator.num_processes)
     measured = priced(config, found, data, out if resume else None, accelerator)
     run = method.run(found, config.budget, options, total)  # an unreachable budget raises before anything is written
+    run.repair.require(data)
     if decided(lambda: open_folder(out, config, resume=resume, force=force), accelerator):
         return Record.read(out)
     try:
@@ -125,7 +126,7 @@ def _carry_out(stage: Stage, model: nn.Module, run: Pruning, measured: Measured 
     if measured is not None and make_accelerator(config.mixed_precision).is_main_process:
         write_json(file_of(out), measured)
     seconds = reference(stage)
-    run.folder, run.seed = out, config.seed
+    run.folder, run.seed, run.given = out, config.seed, config.reference == "given"
     trainer = pruned(stage, model, run, measured)
     if not trainer.is_main:
         return Record(method=config.method, model=config.model, data=config.data, budget=config.budget.given)

@@ -2,23 +2,25 @@
 
 from .base import Entries, Recovery, Removal
 from .batchnorm import BatchNormStatistics, recalibrate_batchnorm
+from .by_name import AUTO, Recovered, asked, carry_out, recover
 from .ladder import Judge, Rung, Tried, climb
-
-RECOVERIES: dict[str, type[Recovery]] = {cls.name: cls for cls in (BatchNormStatistics,)}
-
-LADDER: tuple[Rung, ...] = (Rung((BatchNormStatistics(),)),)
-"""What ``--recovery auto`` tries, from free to costly."""
+from .registry import LADDER, RECOVERIES
 
 __all__ = [
+    "AUTO",
     "LADDER",
     "RECOVERIES",
     "BatchNormStatistics",
     "Entries",
     "Judge",
+    "Recovered",
     "Recovery",
     "Removal",
     "Rung",
     "Tried",
+    "asked",
+    "carry_out",
     "climb",
     "recalibrate_batchnorm",
+    "recover",
 ]

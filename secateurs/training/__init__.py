@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .callback import Callback, Loss, cross_entropy, logits
 from .checkpoint import Checkpoint
-from .evaluation import Evaluation, evaluate, evaluate_many
+from .evaluation import Evaluation, Held, evaluate, evaluate_many
 from .processes import decided, fitting, make_accelerator
 from .rates import Rate, constant, cosine, drops
 from .trainer import Trainer
@@ -13,6 +13,7 @@ __all__ = [
     "Callback",
     "Checkpoint",
     "Evaluation",
+    "Held",
     "Loss",
     "Rate",
     "Trainer",

@@ -32,6 +32,7 @@ class Batches(Protocol):
         drop_last: bool = False,
         device: torch.device | str | None = None,
         start: int = 0,
+        augment: bool = True,
     ) -> Iterator[tuple[Tensor, Tensor]]: ...
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..errors import DataError
 from .callback import Batches, logits
 
 
@@ -39,6 +40,8 @@ def evaluate(
 
     Args:
         device: where batches go; default: where the model's parameters are.
+    Raises:
+        DataError: the split has no example.
     """
     if device is None:
         parameter = next(model.parameters(), None)
@@ -65,20 +68,22 @@ def evaluate(
         sums = torch.tensor([right, total, count], dtype=torch.float64, device=device)
         torch.distributed.all_reduce(sums)
         right, total, count = int(sums[0]), float(sums[1]), int(sums[2])
+    if not count:
+        raise DataError("there is no example to evaluate on: the split is empty")
     return Evaluation(right / count, total / count, count, right)
 
 
 def evaluate_many(models: Mapping[str, nn.Module], split: Batches, batch_size: int = 512) -> dict[str, Evaluation]:
     """Evaluate several networks on one reading of ``split``: every batch is drawn once and given to all."""
     batches = [(x, y) for x, y in split.batches(batch_size, epoch=None) if len(y)]
-    once = _Held(batches)
+    once = Held(batches)
     return {name: evaluate(model, once, batch_size) for name, model in models.items()}
 
 
-class _Held:
-    """Batches already drawn."""
+class Held:
+    """Batches that are there already, as a split: they are served as they come."""
 
-    def __init__(self, batches: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    def __init__(self, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
         self._batches = batches
 
     def __len__(self) -> int:

@@ -30,6 +30,7 @@ def capture(trainer: Trainer) -> dict[str, Any]:
     return {
         "identity": identity(trainer),
         "step": trainer.step,
+        "ended": trainer.ended,
         "phase": trainer.phase,
         "history": trainer.history,
         "losses": trainer.losses.state_dict(),
@@ -69,6 +70,8 @@ def restore(trainer: Trainer, tree: dict[str, Any], where: str) -> None:
     for callback, (_, state) in zip(trainer.callbacks, tree["callbacks"]):
         callback.load_state_dict(state)
     trainer.step, trainer.history = tree["step"], tree["history"]
+    if tree["ended"]:
+        trainer.end()
     trainer.losses.load_state_dict(tree["losses"])
     trainer.phase, trainer.seconds = tree["phase"], tree["seconds"]
 

@@ -101,6 +101,7 @@ class Trainer:
         self.history: list[dict[str, float]] = []
         self._clock, self._phase, self._running = Clock(), label, False
         self._started = False
+        self._last: int | None = None
         self.losses = LossLog()
         self._wrapped: nn.Module | None = None
 
@@ -108,8 +109,17 @@ class Trainer:
 
     @property
     def total_steps(self) -> int:
-        """Steps of the whole training."""
-        return self.epochs * self.steps_per_epoch
+        """Steps of the whole training; those that were done, once it was ended before."""
+        return self.epochs * self.steps_per_epoch if self._last is None else self._last
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was ended before all steps were done."""
+        return self._last is not None
+
+    def end(self) -> None:
+        """Leave out the step that is about to be done, and all that would follow. All processes do so together."""
+        self._last = self.step
 
     @property
     def epoch(self) -> float:
@@ -174,11 +184,11 @@ class Trainer:
         self._clock.switch(self._phase)
         try:
             with StopRequest() as request:
-                while self.step < stop:
+                while self.step < min(stop, self.total_steps):
                     self._pass(stop, request, bar)
                 self._stop_if_asked(request, now=True)
             self.losses.read(self.accelerator)
-            if self.checkpoint is not None and self.checkpoint.step != self.step:
+            if self.checkpoint is not None and (self.ended or self.checkpoint.step != self.step):
                 save(self)
         except BadLoss as bad:
             raise self._divergence(bad) from None
@@ -216,6 +226,8 @@ class Trainer:
             prepare(self)
             for callback in before:
                 callback.before_step(self)
+            if self.ended:
+                return
             assert self._wrapped is not None
             update(self, self._wrapped, x, y, between)
             loss = None

@@ -72,6 +72,7 @@ class LoaderSplit:
         drop_last: bool = False,
         device: torch.device | str | None = None,
         start: int = 0,
+        augment: bool = True,
     ) -> Iterator[Batch]:
         """See :class:`secateurs.zoo.Split`.
 

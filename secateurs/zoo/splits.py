@@ -34,6 +34,7 @@ class Split(Protocol):
         drop_last: bool = False,
         device: torch.device | str | None = None,
         start: int = 0,
+        augment: bool = True,
     ) -> Iterator[Batch]:
         """Batches (x, y) of one pass.
 
@@ -44,6 +45,7 @@ class Split(Protocol):
             drop_last: leave out a last batch that is not full.
             device: where to put them.
             start: first batch of the pass to serve; those before it cost nothing.
+            augment: False leaves out what augments an epoch; transforms of a user's own dataset belong to its examples.
         """
         ...
 
@@ -115,13 +117,14 @@ class TensorSplit:
         drop_last: bool = False,
         device: torch.device | str | None = None,
         start: int = 0,
+        augment: bool = True,
     ) -> Iterator[Batch]:
         """See :class:`Split`."""
         self._move(device)
         count, order, draws = len(self), None, None
         if epoch is not None:
             order = permutation(count, seed, epoch).to(self._device)
-            if self.augment == "crop-flip":
+            if augment and self.augment == "crop-flip":
                 draws = draw(count, _generator(seed, "augment", epoch))
                 draws = Draws(*(d.to(self._device) for d in draws))
         for low, high in spans(count, batch_size, rank, world, drop_last, start):

@@ -17,6 +17,7 @@ import torch
 from secateurs.errors import RunError, RunInterrupted
 from secateurs.storage import load_tree, save_tree
 from secateurs.training import Callback, Checkpoint, Trainer, cosine
+from secateurs.training.checkpoint import FORMAT
 from secateurs.training.stopping import StopRequest
 
 from .conftest import Small, make_model
@@ -176,7 +177,7 @@ def test_killed_while_writing_leaves_the_previous_file_whole(tmp_path: Path) -> 
         child = os.fork()
         if child == 0:
             for number in range(10**6):
-                save_tree(checkpoint.path, {"format": 1, "step": number, "model": torch.full((400_000,), number)})
+                save_tree(checkpoint.path, {"format": FORMAT, "step": number, "model": torch.full((400_000,), number)})
         for _ in range(2 + attempt):  # as many whole files, however slow the machine; then somewhere within the next
             before = written()
             while written() == before:

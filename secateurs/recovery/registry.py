@@ -1,0 +1,12 @@
+"""The recoveries that a run can be told by name, and the ladder of those that are tried unasked."""
+
+from __future__ import annotations
+
+from .base import Recovery
+from .batchnorm import BatchNormStatistics
+from .ladder import Rung
+
+RECOVERIES: dict[str, type[Recovery]] = {cls.name: cls for cls in (BatchNormStatistics,)}
+
+LADDER: tuple[Rung, ...] = (Rung((BatchNormStatistics(),)),)
+"""What ``--recovery auto`` tries, from free to costly."""
