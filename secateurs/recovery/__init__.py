@@ -2,21 +2,30 @@
 
 from .base import Entries, Recovery, Removal
 from .batchnorm import BatchNormStatistics, recalibrate_batchnorm
+from .bias import BiasCorrection
 from .by_name import AUTO, Recovered, asked, carry_out, recover
 from .ladder import Judge, Rung, Tried, climb
+from .reconstruct import Reconstruct
 from .registry import LADDER, RECOVERIES
+from .reweight import Reweight, ReweightIntercept
+from .scale import Scale
 
 __all__ = [
     "AUTO",
     "LADDER",
     "RECOVERIES",
     "BatchNormStatistics",
+    "BiasCorrection",
     "Entries",
     "Judge",
+    "Reconstruct",
     "Recovered",
     "Recovery",
     "Removal",
+    "Reweight",
+    "ReweightIntercept",
     "Rung",
+    "Scale",
     "Tried",
     "asked",
     "carry_out",
