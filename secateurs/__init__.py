@@ -35,6 +35,7 @@ _WHERE = {
     "load": "artifact",
     "save": "artifact",
     "export_onnx": "artifact",
+    "recover": "recovery",
     "count_macs": "measure",
     "count_params": "measure",
     "compare_latency": "measure",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from .partition import Players, players
     from .recipes import METHODS, Equilibrium, prune
     from .records import Record
+    from .recovery import recover
     from .spec import Budget, RunConfig
     from .structure import Structure, shrink, trace
     from .zoo import build_model, load_data

@@ -62,6 +62,15 @@ class HistoryPoint(Schema):
     lr: float | None = None
 
 
+RUNGS = {
+    "before": "just before the cut",
+    "earlier": "best epoch before the cut",
+    "none": "as the cut left it",
+    "finetune": "further training",
+    "distill": "further training, distilled",
+}
+
+
 class RungRow(Schema):
     """One network on the ladder of repairs after the cut. ``accuracy`` is on validation data.
 
@@ -74,6 +83,16 @@ class RungRow(Schema):
     accuracy: float
     seconds: float = Field(default=0.0, description="wall seconds, validation left out")
     kept: bool = Field(default=False, description="the run went on from it, until a later one was kept")
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is a network before the cut."""
+        return self.name in ("before", "earlier")
+
+    @property
+    def label(self) -> str:
+        """What it is, in words."""
+        return RUNGS.get(self.name, self.name.replace("+", " + "))
 
 
 class PlayersBlock(Schema):
@@ -197,6 +216,17 @@ class Record(Schema):
     created: str = ""
     files: dict[str, str] = Field(default_factory=dict, description="artifact, onnx, report: relative paths")
     notes: list[str] = Field(default_factory=list)
+
+    @property
+    def repaired(self) -> RungRow:
+        """The network on the ladder that was kept in the end.
+
+        Raises:
+            ValueError: no repair was asked for.
+        """
+        if not self.recovery:
+            raise ValueError("this run was asked for no repair")
+        return next(row for row in reversed(self.recovery) if row.kept)
 
     def write(self, folder: str | Path) -> Path:
         """Write ``record.json`` atomically into ``folder``."""

@@ -258,6 +258,20 @@ def methods(
         option_table(rows[0]["options"])
 
 
+@app.command(epilog="Example: `secateurs recoveries`")
+def recoveries(json: Json = False) -> None:
+    """List the repairs after a cut: what each is, where it comes from, what it costs."""
+    from ..recovery import LADDER, RECOVERIES
+
+    rows = [{k: getattr(r, k) for k in ("name", "summary", "source", "cost")} for r in RECOVERIES.values()]
+    if json:
+        print(json_.dumps(rows, indent=2))
+        return
+    from .tables import recovery_table
+
+    recovery_table(rows, [rung.name for rung in LADDER if not rung.goes_on])
+
+
 @app.command(epilog="Example: `secateurs reproduce game --data mnist:DIR --quick`")
 def reproduce(
     what: Annotated[str, typer.Argument(help="game, lottery, concave, magnitude or snip.")],

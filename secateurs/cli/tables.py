@@ -61,12 +61,24 @@ def summary(record: Record, out: Path) -> None:
     table.add_row(f"latency, batch {record.batch_latency}", _number(a, " ms"), _number(b, " ms"), _ratio(a, b))
     console = _console()
     console.print(table)
+    if record.recovery:
+        console.print(_repairs(record))
     if record.certificate is not None:
         console.print(escape(record.certificate.sentence), highlight=False)
     for note in record.notes:
         console.print(f"note: {escape(note)}", highlight=False)
     files = ", ".join(escape(str(out / name)) for name in record.files.values())
     console.print(f"wrote {files}", highlight=False, soft_wrap=True)
+
+
+def _repairs(record: Record) -> Table:
+    """What each repair after the cut gave."""
+    table = _table("recovery", "validation accuracy", "seconds", "")
+    for row in record.recovery:
+        taken = _number(row.seconds) if row.seconds else ""
+        kept = "kept" if row is record.repaired else ""
+        table.add_row(escape(row.label), f"{100 * row.accuracy:.2f}%", taken, kept)
+    return table
 
 
 def _ratio(a: float | None, b: float | None) -> str:
@@ -155,6 +167,19 @@ def method_table(rows: Sequence[Mapping[str, Any]]) -> None:
     console.print(table)
     if len(rows) > 1:
         console.print("options of one: secateurs methods NAME; set them with --set NAME=VALUE", highlight=False)
+
+
+def recovery_table(rows: Sequence[Mapping[str, Any]], ladder: Sequence[str]) -> None:
+    """The repairs, and those that ``auto`` tries."""
+    table = _table("recovery", "what it does", "source", "cost")
+    for column in table.columns[1:]:
+        column.justify = "left"
+    for row in rows:
+        table.add_row(*(escape(row[k]) for k in ("name", "summary", "source", "cost")))
+    console = _console(highlight=False)
+    console.print(table)
+    console.print(f"auto tries {', then '.join(map(escape, ladder))}; the training that is left comes last")
+    console.print("ask with secateurs prune --recovery NAME,NAME or --recovery auto")
 
 
 def option_table(options: Mapping[str, Mapping[str, Any]]) -> None:

@@ -136,6 +136,16 @@ class Players(Limited):
         mask[self.atoms.cpu()] = keep.cpu()
         return mask
 
+    def entries(self, keep: Mask) -> dict[str, Tensor]:
+        """Masks of the parameters that hold the players, by name: False where the weights of one that leaves are.
+
+        By the gates and not by the weights that are zero: one that starts at zero takes part like any other.
+        """
+        own = {id(p): name for name, p in self.model.named_parameters()}
+        ones = [torch.ones_like(p) for p in self.gates.parameters]
+        self.gates.scaled(ones, keep.to(ones[0]), out=ones)
+        return {own[id(p)]: one != 0 for p, one in zip(self.gates.parameters, ones)}
+
     def restrict(self, keep: Mask) -> Players:
         """The players that stay after the model was cut in place, with the same limits. Nothing is traced again."""
         mask = self.atom_mask(keep)

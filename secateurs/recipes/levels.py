@@ -38,7 +38,7 @@ from ..structure import Shrunk, shrink
 from ..training import Rate, Trainer, constant, decided, evaluate
 from .calibration import calibrated
 from .latency import tighten
-from .masks import erase, zeros_of
+from .masks import erase
 from .pruning import Cut, Pruning
 from .tickets import LevelsOptions, Restart, redrawn, score_named, shuffled
 
@@ -243,7 +243,7 @@ class LevelsRun(Pruning):
         self._keep_level(trainer, level, mask)
         self.restart(trainer, level)
         self.level, self.mask = level, mask
-        self.masks = zeros_of(self.players, mask)
+        self.masks = self.players.entries(mask)
         erase(trainer.model, self.masks)
 
     def decide(self, trainer: Trainer) -> Cut:

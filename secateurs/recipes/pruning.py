@@ -25,7 +25,7 @@ from ..storage import save_tree
 from ..structure import Surgery, replay
 from ..training import Callback, Trainer
 from .latency import Clock
-from .masks import erase, zeros_of
+from .masks import erase
 from .options import TrainOptions
 from .repair import Repair
 
@@ -190,7 +190,7 @@ class Pruning(Callback):
             "certificate": cut.certificate.model_dump_json() if cut.certificate else None,
         }
         if self.players.granularity == "weight":
-            self.masks = zeros_of(self.players, cut.kept)
+            self.masks = self.players.entries(cut.kept)
         self.snapshot("cut", trainer)
         if before is not None:
             self._repair(trainer, before, earlier)

@@ -9,6 +9,7 @@ from ..storage import write_text
 from . import network, outcome, players, provenance, training
 from .headline import headline
 from .page import page
+from .repairs import repairs
 from .scores import groups, scored
 
 REPORT_FILE = "report.html"
@@ -24,6 +25,7 @@ def render(record: Record) -> str:
     sections = [
         outcome.summary(record),
         training.training(record),
+        *([repairs(record)] if record.recovery else []),
         *([groups(record)] if ranked else [players.participation(record), training.market(record)]),
         outcome.layers(record),
         *([network.section(record.network)] if record.network is not None else []),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..partition import Players, players
 from ..recipes import LevelsOptions, LevelsRun
-from ..recipes.masks import erase, zeros_of
+from ..recipes.masks import erase
 from ..recipes.tickets import shuffled
 from ..selection import fit_budget, layer_counts, layerwise
 from ..shapes import Mask
@@ -149,7 +149,7 @@ def run_chain(
         for level in controls:
             mask = mask_of(level)
             net.load_state_dict(weights())
-            masks = zeros_of(found, mask)
+            masks = found.entries(mask)
             erase(net, masks)
             alone = Watch(loaded, every, [0, steps])
             optimizer = options.make(net)
