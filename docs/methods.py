@@ -1,19 +1,20 @@
-"""Writes the tables of docs/methods.md: the methods, and the options of each kind.
+"""Writes the tables of docs/methods.md and docs/recovery.md: methods, the options of each kind, repairs after a cut.
 
     python docs/methods.py
 
-They come from the registries and their docstrings; a test compares them with the page.
+They come from the registries and their docstrings; a test compares them with the pages.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from secateurs.recipes import METHODS, Method, Option, TrainOptions, described
+from secateurs.recovery import LADDER, RECOVERIES
 
-PAGE = Path(__file__).resolve().parent / "methods.md"
+HERE = Path(__file__).resolve().parent
 START, END = "<!-- {}: written by docs/methods.py -->\n", "<!-- end of {} -->"
 
 
@@ -48,13 +49,32 @@ def _cell(text: str) -> str:
     return text.replace("``", "`").replace("|", "\\|")
 
 
-def page(text: str) -> str:
-    """The page with its tables as they should be."""
-    for name, made in (("methods", methods()), ("options", options())):
+def recoveries() -> str:
+    """All repairs, one row each."""
+    rows = (f"| `{r.name}` | {_cell(r.summary)} | {r.source} | {r.cost} |" for r in RECOVERIES.values())
+    return "\n".join(["| name | what it does | source | cost |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def ladder() -> str:
+    """What is tried unasked, in order."""
+    return "\n".join(f"{i}. `{rung.name}`" for i, rung in enumerate(LADDER, 1)) + "\n"
+
+
+PAGES: dict[Path, dict[str, Callable[[], str]]] = {
+    HERE / "methods.md": {"methods": methods, "options": options},
+    HERE / "recovery.md": {"recoveries": recoveries, "ladder": ladder},
+}
+
+
+def page(path: Path) -> str:
+    """A page with its tables as they should be."""
+    text = path.read_text(encoding="utf-8")
+    for name, made in PAGES[path].items():
         start = text.index(START.format(name)) + len(START.format(name))
-        text = text[:start] + made + text[text.index(END.format(name), start) :]
+        text = text[:start] + made() + text[text.index(END.format(name), start) :]
     return text
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in PAGES:
+        path.write_text(page(path), encoding="utf-8")

@@ -16,7 +16,7 @@ import torch
 from secateurs.cli import main
 from secateurs.records import Record
 
-COMMANDS = ("prune", "inspect", "bench", "export", "report", "methods", "reproduce")
+COMMANDS = ("prune", "inspect", "bench", "export", "report", "methods", "recoveries", "reproduce")
 MODEL = """
 from torch import nn
 def build():
@@ -94,6 +94,7 @@ def test_every_commands_json(run: Run, finished: Path, model: str, tmp_path: Pat
         "export": ["export", str(finished), "--onnx", str(target)],
         "report": ["report", str(finished)],
         "methods": ["methods"],
+        "recoveries": ["recoveries"],
     }.items():
         code, out, err = run(*argv, "--json")
         assert code == 0, (name, err)
