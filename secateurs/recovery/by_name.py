@@ -68,7 +68,7 @@ def carry_out(
     data: Iterable[Batch],
     judge: Judge | None,
     target: float = float("inf"),
-    rungs: Sequence[Rung] = LADDER,
+    rungs: Sequence[Rung] = (),
 ) -> tuple[nn.Module, list[Tried]]:
     """What :func:`asked` gave, carried out on a network after its cut. The networks that are given stay as they are.
 
@@ -124,8 +124,8 @@ def recover(
     _require_same(model, before, surgery, masks or {})
     judge = _judge(validation)
     target = judge(before) - tolerance if judge else None
-    removal = Removal(before, surgery, masks)
-    found, tried = carry_out(names, model, removal, again(data), judge, target if target is not None else float("inf"))
+    goal = float("inf") if target is None else target
+    found, tried = carry_out(names, model, Removal(before, surgery, masks), again(data), judge, goal, LADDER)
     return Recovered(found, tried, target)
 
 

@@ -20,7 +20,7 @@ ARGV = [
 ]  # fmt: skip
 
 
-def launch(folder: Path, world: int) -> list[tuple[int | None, str, str]]:
+def launch(folder: Path, world: int, argv: list[str] = ARGV) -> list[tuple[int | None, str, str]]:
     """Exit code, standard output and standard error of each process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -29,7 +29,7 @@ def launch(folder: Path, world: int) -> list[tuple[int | None, str, str]]:
     processes = [
         CONTEXT.Process(
             target=main,
-            args=([*ARGV, "--out", str(folder / "run")], str(log)),
+            args=([*argv, "--out", str(folder / "run")], str(log)),
             kwargs={"place": shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}},
         )
         for rank, log in enumerate(logs)
@@ -67,3 +67,23 @@ def test_two_processes_play_as_one(tmp_path: Path) -> None:
     assert a["pruned"]["accuracy"] == pytest.approx(b["pruned"]["accuracy"], abs=0.02)
     refused = launch(folders[2], 2)  # an error of the first process is everyone's, and nobody waits for ever
     assert all(code == 1 and "--force" in err and "Traceback" not in err for code, _, err in refused), refused
+
+
+@pytest.mark.parametrize("tolerance", ["0", "0.99"], ids=["trained on", "ended"])
+def test_two_processes_repair_as_one(tolerance: str, tmp_path: Path) -> None:
+    argv = [
+        "prune", "--model", "zoo:mlp-digits", "--data", "digits", "--budget", "params=0.1", "--method", "magnitude",
+        "--epochs", "2", "--batch-size", "64", "--seed", "1", "--reference", "none", "--json",
+        "--recovery", "auto", "--set", f"tolerance={tolerance}",
+    ]  # fmt: skip
+    records = []
+    for world in (1, 2):
+        (tmp_path / str(world)).mkdir()
+        results = launch(tmp_path / str(world), world, argv)
+        assert [code for code, *_ in results] == [0] * world, results
+        records.append(json.loads(results[0][1]))
+    one, two = records
+    assert one["train"]["steps"] == two["train"]["steps"] and ("recovery" in one["train"]["steps"]) == (tolerance == "0")
+    assert [row["name"] for row in one["recovery"]] == [row["name"] for row in two["recovery"]]
+    for ours, theirs in zip(one["recovery"], two["recovery"]):
+        assert ours["accuracy"] == pytest.approx(theirs["accuracy"], abs=0.03), ours["name"]

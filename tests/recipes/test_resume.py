@@ -28,6 +28,8 @@ def without_timings(record: dict[str, Any]) -> dict[str, Any]:
         for name in ("latency_ms", "latency_spread_ms"):
             out[block].pop(name)
     out["train"].pop("seconds")
+    for row in out["recovery"]:
+        row.pop("seconds")
     out.pop("created")
     out["notes"] = [n for n in out["notes"] if "faster on this device" not in n]
     return out

@@ -113,6 +113,38 @@ def test_an_interrupted_run_saves_the_step_it_finished(data: Small, tmp_path: Pa
     assert final(resumed) == final(whole)
 
 
+class Enough(Drift):
+    """Ends the training before step 17, which is within an epoch."""
+
+    def before_step(self, trainer: Trainer) -> None:
+        super().before_step(trainer)
+        if trainer.step == 17:
+            trainer.end()
+
+
+def test_a_training_that_was_ended_is_over(data: Small, tmp_path: Path) -> None:
+    """The step before which it ends is not done; a checkpoint of before that ends there again, one of after it at once."""
+    short = make_trainer(data, None)
+    short.run(stop=17)
+    ended = make_trainer(data, tmp_path, Enough())
+    ended.run()
+    assert ended.ended and ended.step == ended.total_steps == 17 and ended.epochs == 3
+    assert final(ended)["0.weight"] == final(short)["0.weight"] and len(ended.history) == 1
+    assert not short.ended and short.total_steps == 36
+    level = ended.callbacks[0].level  # type: ignore[attr-defined]
+    resumed = make_trainer(data, tmp_path, Enough())
+    assert resumed.load_checkpoint()["step"] == 17 and resumed.ended and resumed.total_steps == 17
+    resumed.run()
+    assert final(resumed) == final(ended)
+    assert torch.equal(resumed.callbacks[0].level, level)  # type: ignore[attr-defined]
+    with pytest.raises(Killed):
+        make_trainer(data, tmp_path / "again", Enough(15, die), checkpoint_every=7).run()
+    late = make_trainer(data, tmp_path / "again", Enough())
+    assert late.load_checkpoint()["step"] == 14
+    late.run()
+    assert final(late) == final(ended) and late.ended
+
+
 def test_a_second_interrupt_does_not_wait() -> None:
     with pytest.raises(KeyboardInterrupt), StopRequest() as request:
         os.kill(os.getpid(), signal.SIGINT)
