@@ -84,6 +84,18 @@ def test_prune_ends_with_one_table(run: Run, model: str, tmp_path: Path) -> None
     assert "report.html" in out and out.count("┏") == 1
 
 
+def test_prune_shows_repairs(run: Run, model: str, tmp_path: Path) -> None:
+    argv = pruning(model, tmp_path / "run", "--budget", "groups=0.5", "--method", "random")
+    code, out, err = run(*argv, "--recovery", "bias", "--recovery", "scale,batchnorm")
+    assert code == 0, err
+    for text in ("just before the cut", "as the cut left it", "bias + scale + batchnorm", "further training", "kept"):
+        assert text in out
+    record = Record.read(tmp_path / "run")
+    assert record.config["options"]["recovery"] == ["bias", "scale,batchnorm"]
+    code, _, err = run(*argv, "--force", "--recovery", "bias", "--set", "recovery=auto")
+    assert code == 1 and "--recovery and --set recovery= say the same thing" in err
+
+
 def test_every_commands_json(run: Run, finished: Path, model: str, tmp_path: Path) -> None:
     target = tmp_path / "x.onnx"
     found: dict[str, Any] = {}
@@ -112,6 +124,8 @@ def test_every_commands_json(run: Run, finished: Path, model: str, tmp_path: Pat
     assert found["report"]["groups_total"] == 24
     assert {m["name"] for m in found["methods"]} >= {"equilibrium", "magnitude", "taylor", "random"}
     assert all("lr" in m["options"] for m in found["methods"])
+    assert {r["name"] for r in found["recoveries"]} >= {"batchnorm", "reweight", "reconstruct"}
+    assert all(set(r) == {"name", "summary", "source", "cost"} for r in found["recoveries"])
 
 
 def test_inspect_takes_a_shape(run: Run) -> None:
@@ -139,6 +153,9 @@ def test_help_is_quick_and_needs_no_torch() -> None:
 
 BAD: list[tuple[list[str], list[str]]] = [
     (["--method", "equilibrum"], ["'equilibrum'", "did you mean 'equilibrium'"]),
+    (["--recovery", "reweigh"], ["'reweigh'", "did you mean 'reweight'"]),
+    (["--recovery", "auto", "--recovery", "bias"], ["auto,bias", "give it alone"]),
+    (["--method", "imp", "--recovery", "bias"], ["recovery=bias", "restart='rewind'", "restart=keep"]),
     (["--model", "zoo:mlp-512"], ["'zoo:mlp-512'", "zoo:mlp-512-256"]),
     (["--model", "nowhere.py:build"], ["nowhere.py"]),
     (["--data", "digit"], ["'digit'", "digits"]),

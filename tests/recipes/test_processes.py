@@ -83,7 +83,9 @@ def test_two_processes_repair_as_one(tolerance: str, tmp_path: Path) -> None:
         assert [code for code, *_ in results] == [0] * world, results
         records.append(json.loads(results[0][1]))
     one, two = records
-    assert one["train"]["steps"] == two["train"]["steps"] and ("recovery" in one["train"]["steps"]) == (tolerance == "0")
+    assert one["train"]["steps"] == two["train"]["steps"] and ("recovery" in one["train"]["steps"]) == (
+        tolerance == "0"
+    )
     assert [row["name"] for row in one["recovery"]] == [row["name"] for row in two["recovery"]]
     for ours, theirs in zip(one["recovery"], two["recovery"]):
         assert ours["accuracy"] == pytest.approx(theirs["accuracy"], abs=0.03), ours["name"]

@@ -53,7 +53,9 @@ def test_a_chain_is_carried_out_whatever_it_gives(net: nn.Module, cut: Shrunk, d
         cut.model, before=net, surgery=cut.surgery, data=data, how="reconstruct", validation=lambda m: float(m is net)
     )
     assert [(t.name, t.value, t.kept) for t in worse.tried] == [("none", 0.0, False), ("reconstruct", 0.0, True)]
-    assert worse.target == 1 - 0.005 and not worse.reached and equal(worse.model, Reconstruct()(cut.model, removal, data))
+    assert (
+        worse.target == 1 - 0.005 and not worse.reached and equal(worse.model, Reconstruct()(cut.model, removal, data))
+    )
 
 
 def test_auto_keeps_the_best_and_ends_where_it_has_recovered(

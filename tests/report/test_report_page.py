@@ -13,7 +13,7 @@ import pytest
 
 from secateurs import report
 from secateurs.errors import RunError
-from secateurs.records import LayerRow, Measured, PlayersBlock, Record
+from secateurs.records import LayerRow, Measured, PlayersBlock, Record, RungRow
 from secateurs.report import figures, page, tables
 
 SECTIONS = ("Summary", "Training", "Players", "Market", "Layers", "Certificate", "Cost", "Provenance")
@@ -106,6 +106,39 @@ def test_numbers_of_the_summary(record):
     assert "groups players 768 49 active 37 37 4.8% kept" in text
     assert "0.134 ms 0.132 to 0.140" in text
     assert "file saved weights 2.14 MB – – 68.8 kB 31× smaller" in text
+
+
+LADDER = [
+    RungRow(name="before", accuracy=0.949),
+    RungRow(name="earlier", accuracy=0.9512),
+    RungRow(name="none", accuracy=0.8, kept=True),
+    RungRow(name="reweight+batchnorm", accuracy=0.94, seconds=1.25, kept=True),
+    RungRow(name="<b>", accuracy=0.91, seconds=80.0),
+    RungRow(name="finetune", accuracy=0.93, seconds=12.0),
+]
+
+
+def test_repairs_are_listed_and_drawn_beside_the_best_network_before_the_cut(record):
+    record.recovery = LADDER
+    reader = Reader(report.render(record))
+    assert "recovery" in {a["id"] for t, a in reader.tags if t == "section"}
+    assert "What was kept in the end, reweight + batchnorm, is at 94.00%: −1.12 points beside" in reader.text
+    for row in (
+        "just before the cut 94.90% – –",
+        "best epoch before the cut 95.12% – –",
+        "as the cut left it 80.00% −15.12 points –",
+        "reweight + batchnorm kept 94.00% −1.12 points 1.25 s",
+        "<b> 91.00% −4.12 points 1 min 20 s",
+        "further training 93.00% −2.12 points 12.0 s",
+    ):
+        assert row in reader.text, row
+    (spec,) = [spec for spec in reader.specs if spec["data"][0].get("y", [""])[0] == "just before the cut"]
+    assert spec["data"][0]["x"] == [row.accuracy for row in LADDER]
+    assert spec["data"][0]["y"][4] == "&lt;b&gt;"
+    assert [c == figures.KEPT for c in spec["data"][0]["marker"]["color"]] == [False, False, False, True, False, False]
+    assert spec["layout"]["shapes"][0]["x0"] == 0.9512
+    low, high = spec["layout"]["xaxis"]["range"]
+    assert low < 0.8 and high > 0.9512
 
 
 def test_budget_not_met_is_said(record):
