@@ -8,8 +8,9 @@ Of single weights that are gone, every output has its own kept inputs K and drop
 contribution is regressed: w̃_K = w_K + argmin_δ ‖δ·a_K − w_Q·a_Q‖², which for whole inputs is the same.
 
 Each is a projection, so for a linear map the squared error of what the reader returns, on those activations, never
-exceeds that of plain removal. A convolution has one α for all places of its kernel, estimated over the feature map; at
-its borders this may miss. So the error is measured in the end, and an output that would be worse stays as it was.
+exceeds that of plain removal. A convolution has one α for all places of its kernel, estimated over the feature map:
+right for each place, but not a projection of what the kernel adds up, and beyond the border there are zeros. So the
+error is measured in the end, and an output that would be worse stays as it was.
 """
 
 from __future__ import annotations
@@ -181,7 +182,8 @@ def _measure(pair: Pair, plans: dict[Reader, Plan]) -> None:
 
     def look(reader: Reader, module: Linear, x: Tensor, _: Tensor) -> None:
         plan, axis = plans[reader], channel_axis(module)
-        now, more = (apply(module, x, w.to(x)).movedim(axis, -1).flatten(0, -2) for w in (plan.lost, plan.weight))
+        made = (apply(module, x, w.to(x)).movedim(axis, -1) for w in (plan.lost, plan.weight))
+        now, more = (out.reshape(-1, len(plan.shift)) for out in made)
         errors[reader][0] += now.double().square().sum(0)
         errors[reader][1] += (now.double() - more - plan.shift).square().sum(0)
 
