@@ -259,7 +259,7 @@ class TestDegenerate:
 
     def test_the_removal_of_another_cut(self, recovery: Any) -> None:
         net, x = network("mlp")
-        small, removal = cut(net, x)
+        small, _ = cut(net, x)
         with pytest.raises(StructureError, match=r"the removal leaves 9 × 4 of '0\.weight'"):
             recovery(small, Removal(net, Surgery()), labelled(x))
 

@@ -130,7 +130,8 @@ def errors(net: nn.Module, model: nn.Module, removal: Removal, x: Tensor) -> dic
 @settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from([kind for kind in NETWORKS if kind != "repeated"]), st.sampled_from(["cut", "masked"]),
-    st.integers(0, 1000), st.sampled_from([Reconstruct(1e-10), Reconstruct(), Reconstruct(10.0), BiasCorrection(), Scale()]),
+    st.integers(0, 1000),
+    st.sampled_from([Reconstruct(1e-10), Reconstruct(), Reconstruct(10.0), BiasCorrection(), Scale()]),
     st.sampled_from([1, 3, 40]),
 )  # fmt: skip
 def test_never_worse_than_leaving_a_reader(kind: str, how: str, seed: int, recovery: Recovery, examples: int) -> None:
