@@ -66,8 +66,6 @@ RUNGS = {
     "before": "just before the cut",
     "earlier": "best epoch before the cut",
     "none": "as the cut left it",
-    "finetune": "further training",
-    "distill": "further training, distilled",
 }
 
 

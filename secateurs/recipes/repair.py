@@ -10,14 +10,13 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..errors import RunError
 from ..records import RungRow
 from ..recovery import AUTO, LADDER, Removal, carry_out
 from ..spec import derive_seed
-from ..structure.copying import copy_with
+from ..structure.copying import duplicate
 from ..training import Trainer, decided, evaluate
 from ..zoo import Data
 from ..zoo.splits import Batch
@@ -59,9 +58,7 @@ class Repair:
 
     def remember(self, model: nn.Module) -> nn.Module | None:
         """A copy of the network just before the cut, if it will be needed."""
-        if not self.asked:
-            return None
-        return copy_with(model, lambda _, t: t.detach().clone(memory_format=torch.preserve_format)).eval()
+        return duplicate(model).eval() if self.asked else None
 
     def carry_out(self, trainer: Trainer, removal: Removal, earlier: float | None) -> None:
         """Repair the trainer's model in place. The main process does it, and all take its weights.

@@ -7,12 +7,14 @@ is kept. Only rungs that train go on from the best so far. What each rung gave i
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from torch import nn
 
+from ..errors import SecateursError
 from ..zoo.splits import Batch
 from .base import Recovery, Removal
 
@@ -22,10 +24,11 @@ Judge: TypeAlias = Callable[[nn.Module], float]
 
 @dataclass(frozen=True)
 class Rung:
-    """One step of the ladder: recoveries, one after the other.
+    """One step of the ladder.
 
     Attributes:
-        goes_on: from the best network so far, as training does, instead of anew from the cut.
+        recoveries: one after the other.
+        goes_on: from the best network so far, as what trains does; else from the network as it came from the cut.
     """
 
     recoveries: tuple[Recovery, ...]
@@ -71,7 +74,7 @@ def climb(
         data: for the recoveries; can be read more than once.
         judge: higher is better.
         target: the first rung that is as good ends the climb.
-        rungs: from free to costly.
+        rungs: from free to costly. One that cannot be carried out on this network is passed over, with a warning.
     """
     best, value = model, judge(model)
     tried = [Tried("none", value, 0.0, True)]
@@ -79,7 +82,11 @@ def climb(
         if value >= target:
             break
         start = time.perf_counter()
-        found = rung(best if rung.goes_on else model, removal, data)
+        try:
+            found = rung(best if rung.goes_on else model, removal, data)
+        except (SecateursError, RuntimeError, ValueError) as error:  # what nobody asked for by name may fail
+            warnings.warn(f"recovery {rung.name} was passed over: {error}", stacklevel=2)
+            continue
         seconds = time.perf_counter() - start
         said = judge(found)
         better = said > value

@@ -5,14 +5,26 @@ from __future__ import annotations
 from .base import Recovery
 from .batchnorm import BatchNormStatistics
 from .bias import BiasCorrection
+from .finetune import Distill, Finetune
 from .ladder import Rung
+from .obs import OBSCompensation
 from .reconstruct import Reconstruct
 from .reweight import Reweight, ReweightIntercept
 from .scale import Scale
 
-RECOVERIES: dict[str, type[Recovery]] = {
-    cls.name: cls for cls in (BatchNormStatistics, BiasCorrection, Scale, Reweight, ReweightIntercept, Reconstruct)
-}
+_ALL: tuple[type[Recovery], ...] = (
+    BatchNormStatistics,
+    BiasCorrection,
+    Scale,
+    Reweight,
+    ReweightIntercept,
+    OBSCompensation,
+    Reconstruct,
+    Finetune,
+    Distill,
+)
+RECOVERIES: dict[str, type[Recovery]] = {cls.name: cls for cls in _ALL}
+"""By name, from free to costly; each is made without arguments, which :class:`secateurs.recovery.Rewind` is not."""
 
 LADDER: tuple[Rung, ...] = (Rung((BatchNormStatistics(),)),)
 """What ``--recovery auto`` tries, from free to costly."""

@@ -88,7 +88,7 @@ def test_prune_shows_repairs(run: Run, model: str, tmp_path: Path) -> None:
     argv = pruning(model, tmp_path / "run", "--budget", "groups=0.5", "--method", "random")
     code, out, err = run(*argv, "--recovery", "bias", "--recovery", "scale,batchnorm")
     assert code == 0, err
-    for text in ("just before the cut", "as the cut left it", "bias + scale + batchnorm", "further training", "kept"):
+    for text in ("just before the cut", "as the cut left it", "bias + scale + batchnorm", "finetune", "kept"):
         assert text in out
     record = Record.read(tmp_path / "run")
     assert record.config["options"]["recovery"] == ["bias", "scale,batchnorm"]

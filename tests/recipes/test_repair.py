@@ -1,4 +1,4 @@
-"""Repairs right after the cut, in runs of every kind: what is repaired, by what it is judged, when training is left out."""
+"""Repairs right after the cut, in runs of every kind: what is repaired, how it is judged, when a run ends with it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from secateurs.recipes import find_method, flagship, read_options
 from secateurs.recipes import run as run_module
 from secateurs.recipes.repair import training_batches
 from secateurs.recovery import RECOVERIES, Removal, Rung
+from secateurs.report import render
 from secateurs.spec import derive_seed
 from secateurs.storage import load_tree
 from secateurs.structure import Surgery, replay
@@ -169,7 +170,7 @@ def test_training_goes_on_where_validation_has_not_recovered(carried: Any, monke
     """The target is the best network before the cut, the rungs are tried in order, and training is the last."""
     rungs = tuple(Rung((RECOVERIES[name](),)) for name in ("batchnorm", "bias"))
     monkeypatch.setattr("secateurs.recipes.repair.LADDER", (*rungs, dataclasses.replace(rungs[0], goes_on=True)))
-    record, out, (data,) = carried("random", "auto", tolerance=0.0, budget={"params": 0.1}, epochs=3, distill=0.0)
+    record, _, (data,) = carried("random", "auto", tolerance=0.0, budget={"params": 0.1}, epochs=3)
     names = [row.name for row in record.recovery if row.name != "earlier"]
     assert names == ["before", "none", "batchnorm", "bias", "finetune"]
     kept = [row.accuracy for row in record.recovery if row.kept]
@@ -202,10 +203,8 @@ def test_training_that_is_no_recovery_is_never_left_out(method: str, carried: An
 
 
 def test_a_network_that_came_trained_needs_no_step(carried: Any) -> None:
-    record, out, (data,) = carried("magnitude", "auto", tolerance=0.99, cut=0.0, reference="given")
+    record, _, (data,) = carried("magnitude", "auto", tolerance=0.99, cut=0.0, reference="given")
     assert record.train.steps == {"total": 0} and data.test_reads == 1
-    from secateurs.report import render
-
     assert "Repairs after the cut" in render(record)
 
 
@@ -235,7 +234,7 @@ def test_a_run_that_ended_early_and_was_stopped_before_its_record(
 
 def test_what_is_asked_is_checked_before_training(carried: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for method in ("imp", "imp-reinit", "concave"):
-        with pytest.raises(RunError, match="restart='re.*' takes them back.*restart=keep"):
+        with pytest.raises(RunError, match=r"restart='re.*' takes them back.*restart=keep"):
             carried(method, "auto")
     with pytest.raises(RunError, match=r"unknown recovery 'batchnrm'; did you mean 'batchnorm'\?"):
         carried("magnitude", "batchnrm")

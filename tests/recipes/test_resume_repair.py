@@ -14,7 +14,8 @@ from .test_resume import assert_same, read
 
 ARGV = [
     "prune", "--model", "zoo:mlp-digits", "--data", "digits", "--budget", "params=0.1", "--method", "magnitude",
-    "--epochs", "2", "--batch-size", "64", "--seed", "3", "--reference", "none", "--set", "recovery_batches=4", "--json",
+    "--epochs", "2", "--batch-size", "64", "--seed", "3", "--reference", "none", "--set",
+    "recovery_batches=4", "--json",
 ]  # fmt: skip
 KILL, ASK = signal.SIGKILL, signal.SIGINT
 

@@ -129,7 +129,7 @@ def test_repairs_are_listed_and_drawn_beside_the_best_network_before_the_cut(rec
         "as the cut left it 80.00% −15.12 points –",
         "reweight + batchnorm kept 94.00% −1.12 points 1.25 s",
         "<b> 91.00% −4.12 points 1 min 20 s",
-        "further training 93.00% −2.12 points 12.0 s",
+        "finetune 93.00% −2.12 points 12.0 s",
     ):
         assert row in reader.text, row
     (spec,) = [spec for spec in reader.specs if spec["data"][0].get("y", [""])[0] == "just before the cut"]

@@ -123,7 +123,7 @@ class Enough(Drift):
 
 
 def test_a_training_that_was_ended_is_over(data: Small, tmp_path: Path) -> None:
-    """The step before which it ends is not done; a checkpoint of before that ends there again, one of after it at once."""
+    """The step before which it ends is not done. A checkpoint of before ends there again, one of after at once."""
     short = make_trainer(data, None)
     short.run(stop=17)
     ended = make_trainer(data, tmp_path, Enough())
