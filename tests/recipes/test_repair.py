@@ -14,9 +14,9 @@ from secateurs import Budget, Record, RunConfig, build_model, prune
 from secateurs.artifact import load
 from secateurs.errors import RunError
 from secateurs.partition import players
-from secateurs.recipes import find_method, flagship, read_options
+from secateurs.recipes import TrainOptions, find_method, flagship, read_options
 from secateurs.recipes import run as run_module
-from secateurs.recipes.repair import training_batches
+from secateurs.recipes.repair import Repair, training_batches
 from secateurs.recovery import RECOVERIES, Removal, Rung
 from secateurs.report import render
 from secateurs.spec import derive_seed
@@ -277,3 +277,19 @@ def test_batches_are_drawn_from_all_of_the_training_data_and_not_augmented() -> 
     assert len(training_batches(trainer, 100)) == 6
     again = training_batches(trainer, 3)
     assert all(torch.equal(a, b) for one, two in zip(batches, again) for a, b in zip(one, two))
+
+
+@pytest.mark.parametrize(("earlier", "recovered"), [(None, True), (0.0, True), (0.45, True), (0.9, False)])
+def test_an_earlier_epoch_that_was_better_is_the_one_to_reach(earlier: float | None, recovered: bool) -> None:
+    """All examples are of class 0, the network says so for half of them: 0.5, and nothing can be cut from it."""
+    x = torch.ones(64, 1, 2, 2) * torch.tensor([1.0, -1.0]).repeat(32)[:, None, None, None]
+    split = TensorSplit(x, torch.zeros(64))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
+    model[1].weight.data = torch.tensor([[1.0] * 4, [-1.0] * 4])  # type: ignore[union-attr]
+    trainer = Trainer(model, Data("half", 2, (1, 2, 2), "0" * 64, split, split, split), batch_size=32, seed=0, epochs=1)
+    repair = Repair(TrainOptions(recovery="auto", tolerance=0.25))  # type: ignore[arg-type]
+    before = repair.remember(trainer.model)
+    assert before is not None
+    repair.carry_out(trainer, Removal(before), earlier)
+    assert repair.recovered == recovered and repair.rows[0].accuracy == 0.5
+    assert [row.name for row in repair.rows if row.is_reference] == ["before"] + ["earlier"] * (not recovered)
