@@ -26,5 +26,11 @@ _ALL: tuple[type[Recovery], ...] = (
 RECOVERIES: dict[str, type[Recovery]] = {cls.name: cls for cls in _ALL}
 """By name, from free to costly; each is made without arguments, which :class:`secateurs.recovery.Rewind` is not."""
 
-LADDER: tuple[Rung, ...] = (Rung((BatchNormStatistics(),)),)
-"""What ``--recovery auto`` tries, from free to costly."""
+LADDER: tuple[Rung, ...] = (
+    Rung((BatchNormStatistics(),)),
+    Rung((ReweightIntercept(), BatchNormStatistics())),
+    Rung((Reconstruct(), BatchNormStatistics())),
+    Rung((Distill(),), goes_on=True),
+)
+"""What ``--recovery auto`` tries, from free to costly: what ``benchmarks.recoveries`` found worth its cost. Statistics
+come after weights. Bias and scale alone gave less than the second rung, and OBS less than the third."""

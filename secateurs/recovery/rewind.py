@@ -44,7 +44,7 @@ class Rewind(Recovery):
                 then = self.state[name]
                 if name in before and then.shape != before[name].shape:
                     raise ModelError(
-                        f"the state to rewind to holds {name!r} of shape {tuple(then.shape)}, but in the network before "
+                        f"the state to rewind to holds {name!r} of shape {tuple(then.shape)}, in the network before "
                         f"the cut it is {tuple(before[name].shape)}; give a state of that network"
                     )
                 tensor.copy_(removal.surgery.cut(name, then) if removal.surgery is not None else then)
