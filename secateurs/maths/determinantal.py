@@ -98,14 +98,14 @@ class Determinantal:
         Raises:
             ValueError: an item that is not there, or is there twice.
         """
-        Y = torch.as_tensor(subset, dtype=torch.long, device=self._ensemble.values.device).flatten()
-        if len(Y.unique()) < len(Y) or bool((Y < 0).any() or (Y >= self.size).any()):
-            raise ValueError(f"subset {Y.tolist()}: distinct items from 0 to {self.size - 1}")
-        sign, log = torch.linalg.slogdet(self._ensemble.minor(Y))
+        items = torch.as_tensor(subset, dtype=torch.long, device=self._ensemble.values.device).flatten()
+        if len(items.unique()) < len(items) or bool(((items < 0) | (items >= self.size)).any()):
+            raise ValueError(f"subset {items.tolist()}: distinct items from 0 to {self.size - 1}")
+        sign, log = torch.linalg.slogdet(self._ensemble.minor(items))
         log = torch.where(sign > 0, log, -torch.inf)
-        if k is not None and len(Y) != k:
+        if k is not None and len(items) != k:
             log = torch.full_like(log, -torch.inf)
-        beyond = len(Y) > self._ranks  # a determinant of rounding alone
+        beyond = len(items) > self._ranks  # a determinant of rounding alone
         return self._out(torch.where(beyond, -torch.inf, log)) - self.log_normalizer(k)
 
     # -- drawing ------------------------------------------------------------------------------------------
