@@ -213,10 +213,10 @@ def projection_mask(basis: Tensor, sizes: Tensor, generator: torch.Generator) ->
     """Draw from projection DPPs: k items, P(Y) = det(V_Y)².
 
     Items come one after another, each in proportion to the squared norm of what is left of its row of V when the rows
-    of those before it are projected out. That norm is brought up to date for all items once a round only. Some candidates
-    are drawn by it, and one whose remainder has shrunk since is accepted with the ratio of the two, which the Cholesky
-    factor of the candidates' Gram matrix holds as long as all before it were accepted. So a round takes in candidates
-    up to the first that is refused, about √k of them, by two products with V.
+    of those before it are projected out. That norm is brought up to date for all items once a round only. Some
+    candidates are drawn by it, and one whose remainder has shrunk since is accepted with the ratio of the two, which
+    the Cholesky factor of the candidates' Gram matrix holds as long as all before it were accepted. So a round takes
+    in candidates up to the first that is refused, about √k of them, by two products with V.
 
     Args:
         basis: ``(b, k, n)`` orthonormal rows (Vᵀ), zero beyond each member's own size; it is overwritten.
