@@ -9,11 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from subsets import included, law
 from torch import Tensor
 
 from secateurs.maths import Determinantal
-
-from .subsets import included, law
 
 
 def _features(n: int, d: int, seed: int = 0) -> Tensor:

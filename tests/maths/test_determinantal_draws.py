@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from subsets import Subset, law, p_value, same_law
 from torch import Tensor
 
 from secateurs.maths import Determinantal
 from secateurs.maths import determinantal as module
-
-from .subsets import Subset, law, p_value
 
 DRAWS = 20_000
 
@@ -129,6 +128,23 @@ class TestWrongSamplersAreFoundOut:
         chances = Determinantal(kernel).inclusion()
         draws = torch.rand(DRAWS, 6, generator=torch.Generator().manual_seed(0)) < chances
         assert p_value(_drawn(draws), law(kernel.numpy())) < 1e-6
+
+
+def test_draws_agree_with_dppy() -> None:
+    """Two samples of one size from one law (DPPy's GS sampler): chi-square of homogeneity over subsets, and that of a
+    kernel that is another's."""
+    finite = pytest.importorskip("dppy.finite_dpps")
+    kernel, draws = _kernel(5, 3), 4000
+    for k in (None, 3):
+        theirs, random = finite.FiniteDPP("likelihood", L=kernel.numpy()), np.random.RandomState(0)
+        for _ in range(draws):
+            if k is None:
+                theirs.sample_exact(random_state=random)
+            else:
+                theirs.sample_exact_k_dpp(size=k, random_state=random)
+        them = [tuple(sorted(int(i) for i in s)) for s in theirs.list_of_samples]
+        assert same_law(_many(kernel, k, draws=draws), them) > 1e-3
+        assert same_law(_many(kernel * 1.5 if k is None else _kernel(5, 4), k, draws=draws), them) < 1e-6
 
 
 def test_equal_generators_draw_equally() -> None:

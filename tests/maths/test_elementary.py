@@ -11,10 +11,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from subsets import p_value, subsets
 
 from secateurs.maths.elementary import choose, log_elementary, log_prefixes, marginals
-
-from .subsets import p_value, subsets
 
 VALUES = st.lists(st.floats(1e-12, 1e12) | st.just(0.0), min_size=1, max_size=8)
 

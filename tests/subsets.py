@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.stats import chi2, chi2_contingency
 
 Subset = tuple[int, ...]
 
@@ -47,3 +47,13 @@ def p_value(drawn: Iterable[Subset], chances: dict[Subset, float]) -> float:
         return 1.0
     e, o = np.array(cells).T
     return float(chi2.sf(((o - e) ** 2 / e).sum(), len(cells) - 1))
+
+
+def same_law(left: Iterable[Subset], right: Iterable[Subset]) -> float:
+    """The chi-square test of homogeneity of two samples of one size, the rarest cells merged as above."""
+    counts = [Counter(left), Counter(right)]
+    cells = sorted(((counts[0][s], counts[1][s]) for s in counts[0] | counts[1]), key=sum, reverse=True)
+    while len(cells) > 1 and sum(cells[-1]) < 10:
+        a, b = cells.pop(), cells.pop()
+        cells.append((a[0] + b[0], a[1] + b[1]))
+    return float(chi2_contingency(np.array(cells).T).pvalue)
