@@ -15,7 +15,7 @@ from .concave import reproduce_concave
 from .game import reproduce_game
 from .lottery import reproduce_lottery
 from .magnitude import reproduce_magnitude
-from .page import Figure, Page, Section, Series
+from .page import Figure, Matrices, Page, Panel, PanelRow, Section, Series
 from .snip import reproduce_snip
 
 
@@ -89,7 +89,10 @@ def reproduce(
 __all__ = [
     "REPRODUCTIONS",
     "Figure",
+    "Matrices",
     "Page",
+    "Panel",
+    "PanelRow",
     "Reproduction",
     "Section",
     "Series",

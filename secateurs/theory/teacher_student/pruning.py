@@ -40,7 +40,7 @@ def random_nodes(units: int, k: int, count: int, generator: torch.Generator) -> 
 
 def important_nodes(v: Tensor, k: int, *, signed: bool = True) -> Tensor:
     """The k units of largest v, (1, K): with its sign, as the authors' code has it, or of largest \\|v\\|."""
-    order = (v if signed else v.abs()).argsort(descending=True, stable=True)
+    order = (v if signed else v.abs()).argsort(dim=0, descending=True, stable=True)
     return torch.zeros(1, len(v), dtype=torch.bool).index_fill_(1, order[:k], True)
 
 
@@ -61,7 +61,7 @@ def random_edges(shape: tuple[int, int], c: float, count: int, generator: torch.
 
 def important_edges(w: Tensor, k: int) -> Tensor:
     """The k weights of largest \\|w\\| of every unit, (1, K, N)."""
-    order = w.abs().argsort(-1, descending=True, stable=True)
+    order = w.abs().argsort(dim=-1, descending=True, stable=True)
     return torch.zeros_like(w, dtype=torch.bool).scatter_(-1, order[:, :k], True)[None]
 
 

@@ -142,9 +142,7 @@ def conjecture1(
     K, found, upto = M * Z, [], 0.0
     for k in range(K + 1):
         c = k / K
-        edge = (
-            closed.random_edge(c, M, Z, strength) if method == "random" else closed.important_edge(c, M, strength)
-        )
+        edge = closed.random_edge(c, M, Z, strength) if method == "random" else closed.important_edge(c, M, strength)
         found.append(Statement(closed.random_node(k, M, Z, strength), ">=", edge))
         if all(s.holds for s in found):
             upto = c
