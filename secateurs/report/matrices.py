@@ -1,7 +1,7 @@
 """Matrices as panels of shaded cells, rows of panels below one another: a small SVG, for a page and for Markdown alike.
 
-The data are a dict: name, title, rows (each with a name and panels, of a name and values as a list of lists), note, alt.
-A cell is as opaque as its value's magnitude, from 0 to 1, which needs no scale of colours and follows the reader's theme.
+The data are a dict: name, title, rows (of a name and panels, each of a name and values as a list of lists), note, alt.
+A cell is as opaque as its value's magnitude, from 0 to 1: no scale of colours is needed, and the reader's theme holds.
 """
 
 from __future__ import annotations

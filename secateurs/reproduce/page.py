@@ -99,7 +99,7 @@ class Section:
     rows: list[list[str]]
     note: str = ""
     brief: list[int] | None = None
-    figures: list[Figure | Matrices] = field(default_factory=list)
+    figures: Sequence[Figure | Matrices] = field(default_factory=list)
 
     def without(self, *names: str) -> Section:
         """The same table without some columns."""

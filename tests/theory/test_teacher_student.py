@@ -1,4 +1,4 @@
-"""Teacher and student: the equations against Monte Carlo, the blocked simulation against a loop, one against the other."""
+"""Teacher and student: equations against Monte Carlo, blocks against a loop, the simulation against the equations."""
 
 from __future__ import annotations
 

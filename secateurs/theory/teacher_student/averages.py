@@ -1,8 +1,8 @@
 """Means over Gaussian local fields that the teacher–student equations are made of.
 
-The local fields x = w·ξ/√N of all hidden units, of student and teacher, are jointly Gaussian with mean 0 and covariance
-C. With g(x) = erf(x/√2), so that g'(x) = √(2/π)·e^(−x²/2), four means are closed forms in C (Saad & Solla 1995; Goldt et
-al. 2019, appendix A):
+The local fields x = w·ξ/√N of all hidden units, of student and teacher, are jointly Gaussian with mean 0 and
+covariance C. With g(x) = erf(x/√2), so that g'(x) = √(2/π)·e^(−x²/2), four means are closed forms in C (Saad & Solla
+1995; Goldt et al. 2019, appendix A):
 
     I2(a, b)       = ⟨g(a) g(b)⟩             I3(i, k, a)    = ⟨g'(i) k g(a)⟩
     J2(i, k)       = ⟨g'(i) g'(k)⟩           I4(i, k, a, b) = ⟨g'(i) g'(k) g(a) g(b)⟩

@@ -1,7 +1,7 @@
 """What pruning costs in closed form: the error of a converged student of which nodes or edges are left.
 
-Under assumptions (A1)–(A7) Z units learn each of M teacher units, alike and at v = v*/Z. ε is half the mean squared error;
-k of K = Z·M nodes are as many parameters as a fraction c = k/K of the edges.
+Under assumptions (A1)–(A7) Z units learn each of M teacher units, alike and at v = v*/Z. ε is half the mean squared
+error; k of K = Z·M nodes are as many parameters as a fraction c = k/K of the edges.
 """
 
 from __future__ import annotations

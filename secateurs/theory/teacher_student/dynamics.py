@@ -1,6 +1,6 @@
 """The order parameters' equations of motion, in the limit N → ∞ (Goldt et al. 2019, S28–S36).
 
-One step of online SGD moves w by η/√N and v by η/N, so that at time t = steps/N, with a = (−v, A) and Δ = Σ_a a_a g(x_a),
+One step of online SGD moves w by η/√N and v by η/N, so that at t = steps/N, with a = (−v, A) and Δ = Σ_a a_a g(x_a),
 
     dR_in/dt = η v_i Σ_a a_a I3(i, n, a)                     dv_i/dt = η_v Σ_a a_a I2(i, a)
     dQ_ik/dt = η [v_i Σ_a a_a I3(i, k, a) + (i ↔ k)] + η² v_i v_k [Σ_ab a_a a_b I4(i, k, a, b) + σ² J2(i, k)]

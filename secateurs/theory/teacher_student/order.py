@@ -1,9 +1,9 @@
 """Order parameters: all that the error of a student knows of its weights, once the inputs are Gaussian.
 
-    Q_ik = w_i·w_k/N      R_in = w_i·w*_n/N      T_nm = w*_n·w*_m/N                                   (Acharyya et al., 3)
+    Q_ik = w_i·w_k/N      R_in = w_i·w*_n/N      T_nm = w*_n·w*_m/N                                (Acharyya et al., 3)
 
-are the covariances of the hidden units' local fields. With A the teacher's second layer, v the student's and a = (−v, A)
-the weights of the difference of the two outputs, y − φ = Σ_a a_a g(x_a), the generalisation error is
+are the covariances of the hidden units' local fields. With A the teacher's second layer, v the student's and
+a = (−v, A) the weights of the difference of the two outputs, y − φ = Σ_a a_a g(x_a), the generalisation error is
 
     ε = ½⟨(φ − y)²⟩ = ½ Σ_ab a_a a_b I2(a, b) = f1(Q) + f2(T) − f3(R, Q, T)                           (13)–(16)
 

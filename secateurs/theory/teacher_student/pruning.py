@@ -1,8 +1,8 @@
 """Cutting a trained student: which units or weights stay, and the loss without them.
 
-Before a cut each row of w is rescaled to norm √N and v is left alone, as in the authors' code, so that Q_ii = 1. A mask of
-units is (count, K), one of weights (count, K, N), true for what stays. Losses are half the mean squared error on fresh
-examples, labels with their noise; none of the cuts is repaired.
+The authors' code rescales each row of w to norm √N before a cut and leaves v alone, so that Q_ii = 1; before February
+2020 it did not. A mask of units is (count, K), one of weights (count, K, N), true for what stays. Losses are half the
+mean squared error on fresh examples, labels with their noise; none of the cuts is repaired.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ A step depends on the one before, but not on all N weights of it: within a block
 
     λ_k(t) = w_k·ξ_t/√N + Σ_{s<t} c_k(s)·ξ_s·ξ_t/N        c_k(s) = η v_k g'(λ_k) Δ at step s
 
-so that three matrix products (first fields, Gram matrix, the weights' change at the end) do what costs, and the steps in
-between touch only the fields. It is the same arithmetic in another order, exact but for rounding.
+so that three matrix products (first fields, Gram matrix, the weights' change at the end) do what costs, and the steps
+in between touch only the fields. It is the same arithmetic in another order, exact but for rounding.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def theorem3(c: float, M: int, Z: int, strength: float = 1.0) -> Statement:
 
 
 def theorem4(c: float, Z: int, M: int = 1, strength: float = 1.0) -> Statement:
-    """DPP node ≥ random edge at as many parameters, for 0 ≤ c ≤ 1/Z and Z ≥ 4; both sides are M times those of M = 1."""
+    """DPP node ≥ random edge at as many parameters, for 0 ≤ c ≤ 1/Z and Z ≥ 4; both sides go with M."""
     return Statement(closed.dpp_node(c * M * Z, M, Z, strength), ">=", closed.random_edge(c, M, Z, strength))
 
 
