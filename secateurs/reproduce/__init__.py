@@ -17,6 +17,7 @@ from .lottery import reproduce_lottery
 from .magnitude import reproduce_magnitude
 from .page import Figure, Matrices, Page, Panel, PanelRow, Section, Series
 from .snip import reproduce_snip
+from .statmech import reproduce_statmech
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ REPRODUCTIONS = {
     "magnitude": Reproduction(reproduce_magnitude),
     "snip": Reproduction(reproduce_snip, "mnist:DIR (or digits, for a look)"),
     "concave": Reproduction(reproduce_concave, "mnist:DIR, cifar10:DIR, or both as mnist:DIR,cifar10:DIR"),
+    "statmech": Reproduction(reproduce_statmech),
 }
 CACHE = Path("runs/reproductions")
 

@@ -8,13 +8,15 @@ mean squared error on fresh examples, labels with their noise; none of the cuts 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from ...maths.determinantal import Determinantal
 
+Name = TypeVar("Name", bound=Hashable)
 _CHUNK = 4000  # examples at a time
 _COLUMNS = 4096  # local fields of one product: masks of weights are taken so many at a time that it holds them
 
@@ -81,12 +83,12 @@ def losses(
     v: Tensor,
     teacher: Tensor,
     A: Tensor,
-    masks: Mapping[str, Tensor],
+    masks: Mapping[Name, Tensor],
     *,
     examples: int,
     generator: torch.Generator,
     noise: float = 0.0,
-) -> dict[str, Tensor]:
+) -> dict[Name, Tensor]:
     """Half the mean squared error under every mask, (count,) a name.
 
     Args:
