@@ -53,11 +53,11 @@ def losses(rows: Rows, wide: Rows, inputs: int) -> Section:
     count, broad = (len({row["round"] for row in given}) for given in (rows, wide))
     note = (
         f"Losses of the same student under two cuts, {count} rounds ({broad} of D). Difference: the first loss minus "
-        "the second, means over rounds. A claim agrees where the difference has its sign at every level that it speaks "
-        f"of and p < {LEVEL} there (paired t-test), disagrees where p < {LEVEL} for the other sign anywhere, else it is "
-        "undecided. DPP node and random node are nearly the same at the smallest level, where both keep a single node, "
-        "so that the claim is asked of the others. Pictures: students pruned as they were trained, bands of one "
-        "standard deviation between rounds."
+        "the second, means over rounds. A claim agrees where the difference has its sign at every level that it "
+        f"speaks of and p < {LEVEL} there (paired t-test), disagrees where p < {LEVEL} for the other sign anywhere, "
+        "else it is undecided. DPP node and random node are nearly the same at the smallest level, where both keep a "
+        "single node, so that the claim is asked of the others. Pictures: students pruned as they were trained, bands "
+        "of one standard deviation between rounds."
     )
     return Section("Figure 2 A–D: nodes and edges", columns, table, note, brief=[0, 2, 3, 4, 6], figures=drawn)
 
@@ -112,9 +112,9 @@ def order_parameters(found: Mapping[str, Any], levels: Sequence[tuple[int, int]]
     chance, even = _one_of_each(whole)
     note = (
         "The first round's student, noiseless, rows of w rescaled; of drawn nodes one mask, of edges the mean over "
-        "masks. The table is Figure 6's claim that importance edge leaves Q nearer to the unpruned one than random edge "
-        f"does, in Frobenius norm. A DPP that keeps {M} nodes of this student takes one from every group with probability "
-        f"{chance:.3f}, and a uniform choice {even:.3f}; the theorems have 1."
+        "masks. The table is Figure 6's claim that importance edge leaves Q nearer to the unpruned one than random "
+        f"edge does, in Frobenius norm. A DPP that keeps {M} nodes of this student takes one from every group with "
+        f"probability {chance:.3f}, and a uniform choice {even:.3f}; the theorems have 1."
     )
     columns = ["nodes:edges", "‖Q − Q′‖, importance edge", "‖Q − Q′‖, random edge", "verdict"]
     return Section("Figures 2 E–G, 5 and 6: order parameters", columns, rows, note, figures=figures)
@@ -169,9 +169,9 @@ def equations(joined: Sequence[Mapping[str, Any]], inputs: int) -> Section:
                     log_x=True, log_y=True, note="Mean over rounds, without the label's noise.")  # fmt: skip
     note = (
         f"{len(joined[0]['seen']['ε'])} rounds at N = {inputs}, each integrated from its own start, σ = 0 and then "
-        "0.25. Distances are of the mean difference, in standard errors of the rounds; the verdict asks for 3. The equations "
-        "are of N → ∞: a round strays from them by O(1/√N), most where it leaves the plateau, and the mean by O(1/N), "
-        "which enough rounds will always see."
+        "0.25. Distances are of the mean difference, in standard errors of the rounds; the verdict asks for 3. The "
+        "equations are of N → ∞: a round strays from them by O(1/√N), most where it leaves the plateau, and the mean "
+        "by O(1/N), which enough rounds will always see."
     )
     columns = ["t", "quantity", *("simulation", "equations", "distance") * 2, "verdict"]
     return Section("Simulation and equations", columns, rows, note, brief=[0, 1, 2, 3, 8], figures=[figure])

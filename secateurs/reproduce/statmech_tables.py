@@ -95,12 +95,12 @@ def _table_words(rows: Rows, noise: float) -> str:
     words = (
         f"Half the mean squared error on fresh examples, mean ± standard deviation of {count} rounds, each with a "
         "teacher of its own. The authors' logs of DPP node and random edge come from students pruned as they were "
-        "trained, those of the other methods from students whose rows of w were rescaled to norm √N first; the distances and "
-        "the verdict take ours in the same state. Every one of their logs is of one student (the unpruned loss is the "
-        "same to all digits in each), so their spread is that of masks, and ours of teachers. Of one student: (ours − "
-        "theirs)/(s·√(1 + 1/n)), as a further round would stray; the verdict asks for 3 of these. Standard errors: the "
-        f"same in s/√n, as if theirs were an expectation; {near} of {total} are within 3. Closed form: (13) of the "
-        "pruned weights' order parameters, in the state of the verdict, plus σ²/2."
+        "trained, those of the other methods from students whose rows of w were rescaled to norm √N first; the "
+        "distances and the verdict take ours in the same state. Every one of their logs is of one student (the "
+        "unpruned loss is the same to all digits in each), so their spread is that of masks, and ours of teachers. Of "
+        "one student: (ours − theirs)/(s·√(1 + 1/n)), as a further round would stray; the verdict asks for 3 of "
+        f"these. Standard errors: the same in s/√n, as if theirs were an expectation; {near} of {total} are within 3. "
+        "Closed form: (13) of the pruned weights' order parameters, in the state of the verdict, plus σ²/2."
     )
     if noise:
         return words + " The theorems assume σ = 0."
