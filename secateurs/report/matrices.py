@@ -13,7 +13,7 @@ from typing import Any
 from .tables import Html, escape
 
 WIDTH = 760
-_LEFT, _RIGHT, _TOP, _GAP, _LABEL = 128, 738, 62, 16, 20  # a row's panels start at _LEFT, its names stand before it
+_LEFT, _RIGHT, _TOP, _GAP, _LABEL = 140, 738, 62, 16, 20  # a row's panels start at _LEFT, its names stand before it
 
 
 def svg(given: Mapping[str, Any]) -> str:

@@ -14,12 +14,13 @@ def reproduce_statmech(asked: Asked) -> Page:
         asked: ``data`` may be empty; ``seeds`` is the number of rounds, 10 where nothing is said.
     """
     parts: list[Section] = statmech_synthetic.sections(asked)
+    plan = statmech_synthetic.QUICK if asked.quick else statmech_synthetic.FULL
     if asked.quick:
         parts = [part.without("verdict") for part in parts]
     protocol = (
-        "A two-layer teacher of M = 2 units labels Gaussian inputs of N = 500; a student of K = 6 learns online from "
-        "800,000 examples, once each, g = erf(x/√2), v* = 4, η = 0.5; then nodes or edges are cut and nothing is "
-        "repaired. Figures are half the mean squared error"
+        f"A two-layer teacher of M = 2 units labels Gaussian inputs of N = {plan.inputs}; a student of K = 6 learns "
+        f"online from {plan.steps:,} examples, once each, g = erf(x/√2), v* = 4, η = 0.5; then nodes or edges are cut "
+        "and nothing is repaired. Figures are half the mean squared error"
     )
     title = "Statistical Mechanical Analysis of Neural Network Pruning"
     return Page("statmech", title, protocol, parts, quick=asked.quick)

@@ -173,7 +173,8 @@ def equations(joined: Sequence[Mapping[str, Any]], inputs: int) -> Section:
         "equations are of N → ∞: a round strays from them by O(1/√N), most where it leaves the plateau, and the mean "
         "by O(1/N), which enough rounds will always see."
     )
-    columns = ["t", "quantity", *("simulation", "equations", "distance") * 2, "verdict"]
+    columns = ["t", "quantity", "simulation", "equations", "distance"]
+    columns += [*(f"{name}, σ = 0.25" for name in columns[2:]), "verdict"]
     return Section("Simulation and equations", columns, rows, note, brief=[0, 1, 2, 3, 8], figures=[figure])
 
 
