@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from statistics import mean, stdev
 from typing import Any
@@ -18,13 +19,31 @@ from .statmech_tables import STATE_NAMES, Rows, lost
 LEVEL = 0.05  # of significance
 NODES = ("random node", "importance node", "DPP node")
 EDGES = ("random edge", "importance edge")
-_CLAIMS = (  # panel, words, rows' network, which loses less, against which, at how many of the levels from the smallest
-    ("A", "random edge below random node, at the smallest c", 0, "random edge", "random node", 1),
-    ("B", "importance edge below importance node, at the smallest c", 0, "importance edge", "importance node", 1),
-    ("C", "DPP node below random node", 0, "DPP node", "random node", 5),
-    ("C", "DPP node below importance node", 0, "DPP node", "importance node", 5),
-    ("D", "random edge below DPP node, M = 5, K = 20, c ≤ 1/Z", 1, "random edge", "DPP node", 5),
-    ("", "random edge below DPP node at Z = 3, all levels of Table 3 as printed", 0, "random edge", "DPP node", 5),
+BOTH = (0.0, 0.25)
+ALL = (0, 1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One cut loses less than another, at ``levels`` of the five; ``wide``: on the network of panel D."""
+
+    panel: str
+    says: str
+    less: str
+    more: str
+    levels: tuple[int, ...]
+    wide: bool = False
+    noises: tuple[float, ...] = BOTH
+
+
+_CLAIMS = (
+    Claim("A", "random edge below random node, at the smallest c", "random edge", "random node", (0,)),
+    Claim("B", "importance edge below importance node, at the smallest c", "importance edge", "importance node", (0,)),
+    Claim("C", "DPP node below random node, k = M = 2", "DPP node", "random node", (1,)),
+    Claim("C", "DPP node below random node, k = 2 … 5", "DPP node", "random node", ALL[1:]),
+    Claim("C", "DPP node below importance node, k = 1 … 5", "DPP node", "importance node", ALL),
+    Claim("D", "random edge below DPP node, M = 5, Z = 4, c ≤ 1/Z", "random edge", "DPP node", ALL, wide=True),
+    Claim("", "the same at Z = 3, as Table 3 is printed", "random edge", "DPP node", ALL, noises=(0.0,)),
 )
 
 
@@ -40,13 +59,13 @@ def losses(rows: Rows, wide: Rows, inputs: int) -> Section:
     )
     drawn = [
         Figure(f"figure2{letter.lower()}", f"Figure 2 {letter}: {title}", "share of the parameters kept", "half-MSE",
-               [_line(given, noise, method, x) for method in methods for noise in (0.0, 0.25)], percent_x=True)
+               [_line(given, noise, method, x) for method in methods for noise in BOTH], percent_x=True)
         for letter, title, given, x, methods in panels
     ]  # fmt: skip
     table = [
-        _claim(panel, words, (rows, wide)[which], less, more, asked, noise, state)
-        for panel, words, which, less, more, asked in _CLAIMS
-        for noise in (0.0, 0.25)
+        _row(claim, wide if claim.wide else rows, noise, state)
+        for claim in _CLAIMS
+        for noise in claim.noises
         for state in STATE_NAMES
     ]
     columns = ["claim", "panel", "σ", "student", "rounds in which it holds, level by level", "difference", "verdict"]
@@ -55,9 +74,8 @@ def losses(rows: Rows, wide: Rows, inputs: int) -> Section:
         f"Losses of the same student under two cuts, {count} rounds ({broad} of D). Difference: the first loss minus "
         "the second, means over rounds. A claim agrees where the difference has its sign at every level that it "
         f"speaks of and p < {LEVEL} there (paired t-test), disagrees where p < {LEVEL} for the other sign anywhere, "
-        "else it is undecided. DPP node and random node are nearly the same at the smallest level, where both keep a "
-        "single node, so that the claim is asked of the others. Pictures: students pruned as they were trained, bands "
-        "of one standard deviation between rounds."
+        "else it is undecided. A DPP of one node and a random one are nearly the same. Pictures: students pruned as "
+        "they were trained, bands of one standard deviation between rounds."
     )
     return Section("Figure 2 A–D: nodes and edges", columns, table, note, brief=[0, 2, 3, 4, 6], figures=drawn)
 
@@ -69,12 +87,11 @@ def _line(rows: Rows, noise: float, method: str, x: Sequence[float]) -> Series:
     return Series(method + (f", σ = {noise:g}" if noise else ""), list(x), middle, low, high, dashed=bool(noise))
 
 
-def _claim(panel: str, words: str, rows: Rows, less: str, more: str, asked: int, noise: float, state: str) -> list[str]:
-    pairs = [(lost(rows, noise, state, less, i), lost(rows, noise, state, more, i)) for i in range(5)]
+def _row(claim: Claim, rows: Rows, noise: float, state: str) -> list[str]:
+    pairs = [(lost(rows, noise, state, claim.less, i), lost(rows, noise, state, claim.more, i)) for i in ALL]
     tests = [paired_t(a, b) for a, b in pairs]
     held = [sum(a < b for a, b in zip(*pair)) for pair in pairs]
-    first = 1 if {less, more} == {"DPP node", "random node"} else 0  # they are one method where a single node is left
-    spoken = tests[first : max(asked, first + 1)]
+    spoken = [tests[i] for i in claim.levels]
     if any(math.isnan(p) for _, p in spoken):
         word = ""
     elif any(gap > 0 and p < LEVEL for gap, p in spoken):
@@ -82,7 +99,7 @@ def _claim(panel: str, words: str, rows: Rows, less: str, more: str, asked: int,
     else:
         word = "agrees" if all(gap < 0 and p < LEVEL for gap, p in spoken) else "undecided"
     differences = ", ".join(f"{gap:+.3f}" for gap, _ in tests)
-    return [words, panel, f"{noise:g}", state, " ".join(map(str, held)), differences, word]
+    return [claim.says, claim.panel, f"{noise:g}", state, " ".join(map(str, held)), differences, word]
 
 
 def order_parameters(found: Mapping[str, Any], levels: Sequence[tuple[int, int]]) -> Section:

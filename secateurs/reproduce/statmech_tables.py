@@ -148,7 +148,7 @@ def whole(rows: Rows) -> Section:
     columns = ["σ", "printed", "read", "that is", "our state", "ours, half-MSE", "one student"]
     note = (
         "The 'original test loss' below Table 3. The code that logged it halved the losses after pruning, not this "
-        "one. A label's noise alone is σ²/2 of half-MSE."
+        "one, and pruned the student as it was trained: each σ's first row. A label's noise alone is σ²/2 of half-MSE."
     )
     return Section("The unpruned student", columns, table, note)
 
@@ -182,11 +182,16 @@ def variants(rows: Rows) -> Section:
                               "" if math.isnan(worst) else "yes" if worst <= SIGMAS else "no"])  # fmt: skip
             table.append([f"{noise:g}", method, "theirs", *(f"{t:.3f}" for t in target), "", ""])
     columns = ["σ", "method", "variant", *SHARES, "farthest", "within 3"]
+    coins, exact = (
+        max(abs(far(lost(rows, 0.0, "rescaled", name, i), compared(0.0, "random node").mean[i])) for i in range(5))
+        for name in ("random node, each by itself", "random node")
+    )
     note = (
         "Means over rounds. Farthest: the largest distance of the five from theirs (the log, or else the print), in "
         "standard deviations of one student, as in Table 3. The authors' code draws 100 masks, or 10 to 20, and since "
-        "June 2020 tests the first 5 of them; random nodes are exactly k; importance node drops the smallest v with "
-        "its sign, which by the symmetry (w, v) → (−w, −v) says nothing of a unit's importance."
+        "June 2020 tests the first 5 of them. It keeps exactly k random nodes; the noiseless column is "
+        f"{coins:.1f} from a coin for every unit at its farthest, {exact:.1f} from exactly k. Importance node drops the smallest v with its sign, which by the symmetry (w, v) "
+        "→ (−w, −v) says nothing of a unit's importance."
     )
     return Section("Which variant lands where", columns, table, note)
 

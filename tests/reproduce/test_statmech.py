@@ -9,6 +9,7 @@ import torch
 
 from secateurs.report import write_reproduction
 from secateurs.reproduce import reproduce
+from secateurs.reproduce.statmech_figures import losses
 from secateurs.reproduce.statmech_printed import LOGGED, METHODS, PRINTED, STATE
 from secateurs.reproduce.statmech_rounds import STATES, rounds
 from secateurs.reproduce.statmech_tables import band, far, lost, table3, verdict
@@ -84,3 +85,23 @@ def test_quick_reproduction_writes_its_pages(tmp_path, monkeypatch):
     assert {"figure5", "figure6", "equations"} <= names
     again = reproduce("statmech", quick=True, seeds=2, progress=False)  # from the cells that are kept
     assert again["sections"] == result["sections"]
+
+
+def test_claims_are_judged_round_by_round():
+    def rows(gap):
+        """Every edge method loses ``gap`` more than every other, give or take a little, in four rounds."""
+        return [
+            {"round": r, "noise": noise, "state": state, "methods": {
+                m: {"tested": [1.0 + 0.01 * r * (i % 2) + (gap if "edge" in m else 0.0) for i in range(5)]}
+                for m in METHODS}}
+            for r in range(4) for noise in (0.0, 0.25) for state in STATES
+        ]  # fmt: skip
+
+    def verdicts(gap):
+        section = losses(rows(gap), rows(gap), 500)
+        return {(row[1], row[-1]) for row in section.rows if row[1] in "ABD"}
+
+    assert verdicts(-0.5) == {("A", "agrees"), ("B", "agrees"), ("D", "agrees"), ("", "agrees")}
+    assert verdicts(0.5) == {("A", "disagrees"), ("B", "disagrees"), ("D", "disagrees"), ("", "disagrees")}
+    undecided = {row[-1] for row in losses(rows(0.0), rows(0.0), 500).rows}
+    assert undecided == {"undecided"}
