@@ -189,9 +189,9 @@ def variants(rows: Rows) -> Section:
     note = (
         "Means over rounds. Farthest: the largest distance of the five from theirs (the log, or else the print), in "
         "standard deviations of one student, as in Table 3. The authors' code draws 100 masks, or 10 to 20, and since "
-        "June 2020 tests the first 5 of them. It keeps exactly k random nodes; the noiseless column is "
-        f"{coins:.1f} from a coin for every unit at its farthest, {exact:.1f} from exactly k. Importance node drops the smallest v with its sign, which by the symmetry (w, v) "
-        "→ (−w, −v) says nothing of a unit's importance."
+        f"June 2020 tests the first 5 of them. It keeps exactly k random nodes; the noiseless column is {coins:.1f} "
+        f"from a coin for every unit at its farthest, {exact:.1f} from exactly k. Importance node drops the smallest v "
+        "with its sign, which by the symmetry (w, v) → (−w, −v) says nothing of a unit's importance."
     )
     return Section("Which variant lands where", columns, table, note)
 
