@@ -53,12 +53,10 @@ class Primal(Ensemble):
     """L itself, ``(b, n, n)``.
 
     Raises:
-        ValueError: not square, empty, not finite, asymmetric or indefinite beyond rounding.
+        ValueError: not finite, asymmetric or indefinite beyond rounding.
     """
 
     def __init__(self, kernel: Tensor) -> None:
-        if kernel.dim() != 3 or kernel.shape[1] != kernel.shape[2] or not kernel.numel():
-            raise ValueError(f"a kernel is (n, n) or (b, n, n) with n ≥ 1; this is {tuple(kernel.shape)}")
         _require_finite(kernel, "kernel")
         eps = _eps(kernel)
         L = kernel.detach().double()
@@ -105,12 +103,10 @@ class Dual(Ensemble):
     """L = BBᵀ of features B, ``(b, n, d)``.
 
     Raises:
-        ValueError: empty or not finite.
+        ValueError: not finite.
     """
 
     def __init__(self, features: Tensor) -> None:
-        if features.dim() != 3 or not features.numel():
-            raise ValueError(f"features are (n, d) or (b, n, d) with n, d ≥ 1; these are {tuple(features.shape)}")
         _require_finite(features, "matrix of features")
         self.features = features.detach().double()
         values, self._dual = torch.linalg.eigh(self.features.mT @ self.features)

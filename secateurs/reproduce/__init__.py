@@ -27,10 +27,12 @@ class Reproduction:
     Attributes:
         run: carries it out as asked, and returns its page.
         data: what ``--data`` must name, such as 'mnist:DIR'; empty where it reads none.
+        optional: without data it does what it can.
     """
 
     run: Callable[[Asked], Page]
     data: str = ""
+    optional: bool = False
 
 
 REPRODUCTIONS = {
@@ -54,7 +56,7 @@ def find_reproduction(what: str, data: str | None) -> Reproduction:
     if what not in REPRODUCTIONS:
         raise unknown("reproduction", what, REPRODUCTIONS)
     row = REPRODUCTIONS[what]
-    if row.data and not data:
+    if row.data and not data and not row.optional:
         raise DataError(f"reproduction {what!r} needs data; give --data {row.data}")
     if data and not row.data:
         raise DataError(f"--data {data!r}: reproduction {what!r} makes its own data; leave --data out")

@@ -66,7 +66,7 @@ def sections(asked: Asked) -> list[Section]:
         tables.variants(rows),
         _equations(found, main),
         figures.losses(rows, broad["pruned"], main.inputs),
-        figures.order_parameters(found[0]["matrices"], levels),
+        figures.order_parameters(found[0]["matrices"], levels, rows),
         *statements(),
     ]
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ...maths.determinantal import Determinantal
+from ..parameter_counts import edges
 
 Name = TypeVar("Name", bound=Hashable)
 _CHUNK = 4000  # examples at a time
@@ -27,11 +28,11 @@ def rescaled(w: Tensor) -> Tensor:
 
 
 def edges_for(nodes: int, inputs: int, units: int) -> int:
-    """k_e: weights left in each unit so that all parameters are as many as with so many whole units left.
+    """k_e, rounded: weights left in each unit so that all parameters are as many as with so many whole units left.
 
-    (k_n(1 + N) − K)/K, rounded; half goes up, as the paper's 249.5 → 250 and 416.5 → 417 do.
+    Half goes up, as the paper's 249.5 → 250 and 416.5 → 417 do.
     """
-    return math.floor((nodes * (1 + inputs) - units) / units + 0.5)
+    return math.floor(edges(nodes, inputs, units) + 0.5)
 
 
 def random_nodes(units: int, k: int, count: int, generator: torch.Generator) -> Tensor:
