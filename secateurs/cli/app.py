@@ -256,7 +256,7 @@ def reproduce(
     what: Annotated[str, typer.Argument(help="game, lottery, concave, magnitude, snip or statmech.")],
     data: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--data", help="As for prune; concave takes two, with a comma; magnitude and statmech make their own."),
+        typer.Option("--data", help="As for prune; concave takes two, with a comma; magnitude and statmech need none."),
     ] = None,
     out: Annotated[Optional[Path], typer.Option(help="Where the pages go (default docs/reproductions).")] = None,  # noqa: UP045
     quick: Annotated[
