@@ -274,10 +274,10 @@ def recoveries(json: Json = False) -> None:
 
 @app.command(epilog="Example: `secateurs reproduce game --data mnist:DIR --quick`")
 def reproduce(
-    what: Annotated[str, typer.Argument(help="game, lottery, concave, magnitude or snip.")],
+    what: Annotated[str, typer.Argument(help="game, lottery, concave, magnitude, snip or statmech.")],
     data: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--data", help="As for prune; concave takes two, with a comma; magnitude makes its own."),
+        typer.Option("--data", help="As for prune; concave takes two, with a comma; magnitude and statmech need none."),
     ] = None,
     out: Annotated[Optional[Path], typer.Option(help="Where the pages go (default docs/reproductions).")] = None,  # noqa: UP045
     quick: Annotated[

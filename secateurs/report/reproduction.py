@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..storage import write_text
+from . import figures, matrices, plots
 from .page import Section, card, page, paragraph
-from .plots import chart, svg
 from .tables import Html, pairs, table, tag
 
 _MOODS = {"agrees": "good", "reached": "good", "disagrees": "bad"}
@@ -19,7 +19,7 @@ def write_reproduction(result: Mapping[str, Any], folder: str | Path) -> list[Pa
 
     Args:
         result: a reproduction page as a dict: name, title, protocol, sections (title, columns, rows, note, figures;
-            see :mod:`.plots`), provenance, quick, warning.
+            see :mod:`.plots` and :mod:`.matrices`), provenance, quick, warning.
     Returns:
         the paths, Markdown and HTML first.
     Raises:
@@ -31,8 +31,16 @@ def write_reproduction(result: Mapping[str, Any], folder: str | Path) -> list[Pa
     return [
         write_text(folder / f"{stem}.md", markdown(result)),
         write_text(folder / f"{stem}.html", html(result)),
-        *(write_text(folder / _picture(stem, f), svg(f)) for f in drawn),
+        *(write_text(folder / _picture(stem, f), _svg(f)) for f in drawn),
     ]
+
+
+def _svg(figure: Mapping[str, Any]) -> str:
+    return matrices.svg(figure) if "rows" in figure else plots.svg(figure)
+
+
+def _chart(figure: Mapping[str, Any]) -> figures.Figure | Html:
+    return matrices.picture(figure) if "rows" in figure else plots.chart(figure)
 
 
 def _stem(result: Mapping[str, Any]) -> str:
@@ -69,7 +77,7 @@ def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> st
 
 def html(result: Mapping[str, Any]) -> str:
     """The page as one self-contained HTML document."""
-    sections = [Section(s["title"], [*_table(s), *map(chart, s["figures"])]) for s in result["sections"]]
+    sections = [Section(s["title"], [*_table(s), *map(_chart, s["figures"])]) for s in result["sections"]]
     if result["provenance"]:
         sections.append(Section("Provenance", [card(pairs(result["provenance"]))]))
     head = [paragraph(text, "lead") for text in (result["warning"], result["protocol"] + ".") if text]

@@ -15,8 +15,9 @@ from .concave import reproduce_concave
 from .game import reproduce_game
 from .lottery import reproduce_lottery
 from .magnitude import reproduce_magnitude
-from .page import Figure, Page, Section, Series
+from .page import Figure, Matrices, Page, Panel, PanelRow, Section, Series
 from .snip import reproduce_snip
+from .statmech import reproduce_statmech
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,12 @@ class Reproduction:
     Attributes:
         run: carries it out as asked, and returns its page.
         data: what ``--data`` must name, such as 'mnist:DIR'; empty where it reads none.
+        optional: without data it does what it can.
     """
 
     run: Callable[[Asked], Page]
     data: str = ""
+    optional: bool = False
 
 
 REPRODUCTIONS = {
@@ -38,6 +41,7 @@ REPRODUCTIONS = {
     "magnitude": Reproduction(reproduce_magnitude),
     "snip": Reproduction(reproduce_snip, "mnist:DIR (or digits, for a look)"),
     "concave": Reproduction(reproduce_concave, "mnist:DIR, cifar10:DIR, or both as mnist:DIR,cifar10:DIR"),
+    "statmech": Reproduction(reproduce_statmech),
 }
 CACHE = Path("runs/reproductions")
 
@@ -52,7 +56,7 @@ def find_reproduction(what: str, data: str | None) -> Reproduction:
     if what not in REPRODUCTIONS:
         raise unknown("reproduction", what, REPRODUCTIONS)
     row = REPRODUCTIONS[what]
-    if row.data and not data:
+    if row.data and not data and not row.optional:
         raise DataError(f"reproduction {what!r} needs data; give --data {row.data}")
     if data and not row.data:
         raise DataError(f"--data {data!r}: reproduction {what!r} makes its own data; leave --data out")
@@ -89,7 +93,10 @@ def reproduce(
 __all__ = [
     "REPRODUCTIONS",
     "Figure",
+    "Matrices",
     "Page",
+    "Panel",
+    "PanelRow",
     "Reproduction",
     "Section",
     "Series",

@@ -60,6 +60,37 @@ class Figure:
 
 
 @dataclass
+class Panel:
+    """A matrix of values from -1 to 1, drawn by their magnitude."""
+
+    name: str
+    values: list[list[float]]
+
+
+@dataclass
+class PanelRow:
+    """Panels side by side, with a name before them."""
+
+    name: str
+    panels: list[Panel]
+
+
+@dataclass
+class Matrices:
+    """Matrices as shaded panels, drawn into the page and as an SVG beside the Markdown.
+
+    Attributes:
+        name: of its file, and of nothing else on the page. note: below it. alt: default the title.
+    """
+
+    name: str
+    title: str
+    rows: list[PanelRow]
+    note: str = ""
+    alt: str = ""
+
+
+@dataclass
 class Section:
     """A table with its caption below it, and figures; ``brief`` names the columns that a terminal shows."""
 
@@ -68,7 +99,7 @@ class Section:
     rows: list[list[str]]
     note: str = ""
     brief: list[int] | None = None
-    figures: list[Figure] = field(default_factory=list)
+    figures: Sequence[Figure | Matrices] = field(default_factory=list)
 
     def without(self, *names: str) -> Section:
         """The same table without some columns."""

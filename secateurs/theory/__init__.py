@@ -2,9 +2,10 @@
 
 ``recovery`` is the chance that a threshold on random weights finds a sparse truth; ``curvature`` the landscape that a
 mask leaves; ``paths`` soft against hard thresholds; ``no_free_lunch`` what any method makes of random labels;
-``parameter_counts`` how many pruned edges are how many pruned nodes.
+``parameter_counts`` how many pruned edges are how many pruned nodes; ``teacher_student`` two-layer networks that learn
+from one another, and what pruning costs the one that learns.
 """
 
-from . import curvature, no_free_lunch, parameter_counts, paths, recovery
+from . import curvature, no_free_lunch, parameter_counts, paths, recovery, teacher_student
 
-__all__ = ["curvature", "no_free_lunch", "parameter_counts", "paths", "recovery"]
+__all__ = ["curvature", "no_free_lunch", "parameter_counts", "paths", "recovery", "teacher_student"]

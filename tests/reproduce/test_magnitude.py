@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from secateurs.errors import DataError, SecateursError, UnknownNameError
 from secateurs.report import write_reproduction
-from secateurs.reproduce import REPRODUCTIONS, find_reproduction, reproduce
+from secateurs.reproduce import REPRODUCTIONS, Reproduction, find_reproduction, reproduce
 from secateurs.reproduce.laboratory import AT_THETA, power_of_ten
 from secateurs.reproduce.magnitude import LUNCH
 from secateurs.reproduce.magnitude_chance import lunch, rewinding
@@ -75,13 +75,16 @@ def test_a_spectrum_that_does_not_interlace_is_not_agreement():
     assert verdicts((-1.1, 1.5)) == verdicts((-0.5, 2.1)) == ["disagrees"]
 
 
-def test_which_data_a_reproduction_needs():
+def test_which_data_a_reproduction_needs(monkeypatch):
     assert find_reproduction("game", "digits") is REPRODUCTIONS["game"]
     assert find_reproduction("magnitude", None) is REPRODUCTIONS["magnitude"]
     with pytest.raises(DataError, match="'game' needs data; give --data mnist:DIR"):
         find_reproduction("game", None)
     with pytest.raises(DataError, match="'digits': reproduction 'magnitude' makes its own data"):
         find_reproduction("magnitude", "digits")
+    row = Reproduction(lambda asked: None, "mnist:DIR", optional=True)
+    monkeypatch.setitem(REPRODUCTIONS, "either", row)
+    assert find_reproduction("either", None) is row and find_reproduction("either", "digits") is row
     with pytest.raises(UnknownNameError, match="did you mean 'magnitude'"):
         find_reproduction("magnitud", None)
 
