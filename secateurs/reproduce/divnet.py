@@ -1,0 +1,173 @@
+"""DIVNET's networks and a cut of their first layer (Mariet & Sra 2016), as the statmech paper's Figure 3 compares them.
+
+One cut, no retraining. Least squares sees data X only through the Gram matrix G = XᵀX, and so do the kernels. G is
+summed once over all training examples; as many rows as it has, a square root of it, then stand for them all wherever a
+layer is reweighted.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from ..maths.kernels import Gram
+from ..partition import Players, players
+from ..recovery import Removal, Reweight
+from ..structure import Surgery, shrink
+from ..training import Trainer, evaluate
+from ..zoo import Data, TensorSplit, build_model, load_data
+from ..zoo.data import moments
+from ..zoo.mlp import ACTIVATIONS, MLP
+from .cells import Result
+
+# Mean and standard deviation that the authors' code normalises pixels by, as shares of 255.
+PIXELS = {"mnist": (0.1307, 0.3081), "cifar10": (0.5, 0.5)}
+PASS = 2000  # examples at a time, where nothing is learnt
+
+
+@lru_cache(maxsize=1)
+def whole(spec: str, limit: int | None) -> Data:
+    """A data set that is trained on all of its training examples: nothing is selected, so nothing is held out. Pixels
+    are normalised as in the authors' code, other data by their moments."""
+    found = load_data(spec, limit=limit, augment="none")
+    train, validation, test = (s for s in (found.train, found.validation, found.test) if isinstance(s, TensorSplit))
+    x, y = torch.cat([train.x, validation.x]), torch.cat([train.y, validation.y])
+    mean, std = moments(x)
+    if fixed := PIXELS.get(spec.partition(":")[0]):
+        mean, std = (torch.full_like(mean, 255 * share) for share in fixed)
+    both = [TensorSplit(*of, mean=mean, std=std) for of in ((x, y), (test.x, test.y))]
+    return Data(found.name, found.classes, found.input_shape, found.hash, both[0], both[0], both[1])
+
+
+def trained(
+    data: Data, *, model: str, batch_size: int, lr: float, error: float, epochs: int, seed: int
+) -> tuple[MLP, Result]:
+    """A network, by Adam until its training error, looked at after every epoch, is below ``error``.
+
+    Returns:
+        the network, and ``epochs``, ``train`` and ``dense``: its accuracies on training and test data.
+    """
+    net = build_model(model, classes=data.classes, input_shape=data.input_shape, seed=seed)
+    assert isinstance(net, MLP)
+    optimizer = torch.optim.Adam(net.parameters(), lr)
+    trainer = Trainer(
+        net, data, batch_size=batch_size, seed=seed, epochs=epochs, optimizer=optimizer, evaluate_every=0, progress=False
+    )
+    accuracy = 0.0
+    while 1 - accuracy >= error and trainer.step < trainer.total_steps:
+        trainer.run(stop=trainer.step + trainer.steps_per_epoch)
+        accuracy = evaluate(net, data.train).accuracy
+    net.eval()
+    return net, {"epochs": trainer.epoch, "train": accuracy, "dense": evaluate(net, data.test).accuracy}
+
+
+@lru_cache(maxsize=1)
+def input_gram(spec: str, limit: int | None) -> Tensor:
+    """Of all training inputs, ``(features, features)``."""
+    data = whole(spec, limit)
+    gram = Gram(data.example_inputs(1)[0].numel())
+    for x, _ in data.train.batches(PASS, epoch=None):
+        gram.add(x.flatten(1))
+    return gram.matrix
+
+
+def square_root(gram: Tensor) -> Tensor:
+    """A with AᵀA = G: rows that stand for all those that G was summed over."""
+    values, vectors = torch.linalg.eigh(gram)
+    return values.clamp_min(0).sqrt()[:, None] * vectors.mT
+
+
+class FirstLayer:
+    """The first layer of a trained network, which is what is cut.
+
+    Args:
+        net: of the zoo's MLPs: ``fc1`` feeds ``fc2``.
+    Attributes:
+        found: its players. inputs, activations, projections: Gram matrices over all training examples, of what the
+            layer is given, what its nodes return, and their inner products with the input, without a bias.
+        examples: how many. weight: ``(nodes, features)``.
+    """
+
+    def __init__(self, net: MLP, data: Data, inputs: Tensor) -> None:
+        self.net, self.inputs, self.examples = net, inputs, len(data.train)
+        self.found: Players = players(net, data.example_inputs(2))
+        first, activate = linear(net, "fc1"), ACTIVATIONS[net.activation]
+        self.weight = first.weight.detach()
+        gram = Gram(first.out_features)
+        for x, _ in data.train.batches(PASS, epoch=None):
+            gram.add(activate(first(x.flatten(1))))
+        self.activations = gram.matrix
+        self.projections = self.weight.double() @ inputs @ self.weight.double().mT
+
+    @cached_property
+    def input_rows(self) -> Tensor:
+        return square_root(self.inputs)
+
+    @cached_property
+    def activation_rows(self) -> Tensor:
+        return square_root(self.activations)
+
+    def without_nodes(self, keep: Tensor) -> dict[str, nn.Module]:
+        """The smaller network, as it is cut and with the next layer reweighted. ``keep``: booleans ``(nodes,)``."""
+        everyone = torch.ones(self.found.count, dtype=torch.bool)
+        everyone[self.found.layers[0].start : self.found.layers[0].stop] = keep
+        small = shrink(self.net, self.found.structure, self.found.atom_mask(everyone)).model
+        # The layer alone, behind one that passes on what is kept: that stands for the nodes.
+        places, passed = keep.nonzero().flatten().tolist(), torch.eye(len(keep), dtype=torch.float64)
+        before, after = (alone(linear(net, "fc2"), p) for net, p in ((self.net, passed), (small, passed[keep])))
+        removal = Removal(before, Surgery(kept={"front.weight": {0: places}, "layer.weight": {1: places}}))
+        fixed = Reweight()(after, removal, stand_in(self.activation_rows))
+        return {"": small, REWEIGHTED: with_weight(small, "fc2", fixed)}
+
+    def with_idle_nodes(self, keep: Tensor) -> nn.Module:
+        """As the authors' code cuts: weights into a node are zero, its bias stays, and with it an output of σ(b)."""
+        net = copy.deepcopy(self.net)
+        with torch.no_grad():
+            linear(net, "fc1").weight.mul_(keep[:, None])
+        return net
+
+    def without_edges(self, keep: Tensor) -> dict[str, nn.Module]:
+        """The network with single weights of the layer at zero, and with the rest of them reweighted.
+        ``keep``: booleans ``(nodes, features)``."""
+        net = copy.deepcopy(self.net)
+        with torch.no_grad():
+            linear(net, "fc1").weight.mul_(keep)
+        before, after = (alone(linear(n, "fc1")) for n in (self.net, net))
+        fixed = Reweight()(after, Removal(before, masks={"layer.weight": keep}), stand_in(self.input_rows))
+        return {"": net, REWEIGHTED: with_weight(net, "fc1", fixed)}
+
+
+REWEIGHTED = ", reweighted"
+
+
+def linear(net: nn.Module, name: str) -> nn.Linear:
+    """A layer of a zoo MLP."""
+    layer = net.get_submodule(name)
+    assert isinstance(layer, nn.Linear)
+    return layer
+
+
+def alone(layer: nn.Linear, passed: Tensor | None = None) -> nn.Sequential:
+    """A layer as a network of its own, in float64, where said behind one whose weight is ``passed``."""
+    parts: dict[str, nn.Module] = {}
+    if passed is not None:
+        parts["front"] = front = nn.Linear(*reversed(passed.shape), bias=False, dtype=torch.float64)
+        front.weight.data = passed
+    return nn.Sequential(OrderedDict(parts, layer=copy.deepcopy(layer).double()))
+
+
+def stand_in(rows: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Rows as data; labels are not looked at."""
+    return [(rows, torch.zeros(len(rows)))]
+
+
+def with_weight(net: nn.Module, name: str, fixed: nn.Module) -> nn.Module:
+    """A copy of the network with a layer's weight from elsewhere."""
+    net = copy.deepcopy(net)
+    linear(net, name).weight.data.copy_(linear(fixed, "layer").weight)
+    return net
