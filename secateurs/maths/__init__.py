@@ -1,6 +1,7 @@
 """Mathematics on tensors and numbers alone: nothing here knows what a network is."""
 
 from .clearing import clear
+from .determinantal import Determinantal
 from .penalties import L1, MCP, PENALTIES, SCAD, Log, Lp, Penalty
 from .spectra import condition_number, spectral_radius
 from .splitting import otsu
@@ -10,6 +11,7 @@ __all__ = [
     "MCP",
     "PENALTIES",
     "SCAD",
+    "Determinantal",
     "Log",
     "Lp",
     "Penalty",
