@@ -44,26 +44,30 @@ def whole(spec: str, limit: int | None) -> Data:
     return Data(found.name, found.classes, found.input_shape, found.hash, both[0], both[0], both[1])
 
 
-def trained(
-    data: Data, *, model: str, batch_size: int, lr: float, error: float, epochs: int, seed: int
-) -> tuple[MLP, Result]:
-    """A network, by Adam until its training error, looked at after every epoch, is below ``error``.
+@dataclass(frozen=True)
+class Training:
+    """Adam until the training error, looked at after every epoch, is below ``error``."""
 
-    Returns:
-        the network, and ``epochs``, ``train`` and ``dense``: its accuracies on training and test data.
-    """
-    net = build_model(model, classes=data.classes, input_shape=data.input_shape, seed=seed)
-    assert isinstance(net, MLP)
-    optimizer = torch.optim.Adam(net.parameters(), lr)
-    trainer = Trainer(
-        net, data, batch_size=batch_size, seed=seed, epochs=epochs, optimizer=optimizer, evaluate_every=0, progress=False
-    )
-    accuracy = 0.0
-    while 1 - accuracy >= error and trainer.step < trainer.total_steps:
-        trainer.run(stop=trainer.step + trainer.steps_per_epoch)
-        accuracy = evaluate(net, data.train).accuracy
-    net.eval()
-    return net, {"epochs": trainer.epoch, "train": accuracy, "dense": evaluate(net, data.test).accuracy}
+    model: str
+    batch_size: int
+    error: float
+    lr: float = 1e-3
+    epochs: int = 50  # at most
+
+    def __call__(self, data: Data, seed: int) -> tuple[MLP, Result]:
+        """A network, with the ``epochs`` that it took and its accuracies ``train`` and ``dense``, on test data."""
+        net = build_model(self.model, classes=data.classes, input_shape=data.input_shape, seed=seed)
+        assert isinstance(net, MLP)
+        trainer = Trainer(
+            net, data, seed=seed, epochs=self.epochs, batch_size=self.batch_size, evaluate_every=0, progress=False,
+            optimizer=torch.optim.Adam(net.parameters(), self.lr),
+        )  # fmt: skip
+        accuracy = 0.0
+        while 1 - accuracy >= self.error and trainer.step < trainer.total_steps:
+            trainer.run(stop=trainer.step + trainer.steps_per_epoch)
+            accuracy = evaluate(net, data.train, PASS).accuracy
+        net.eval()
+        return net, {"epochs": trainer.epoch, "train": accuracy, "dense": evaluate(net, data.test, PASS).accuracy}
 
 
 @lru_cache(maxsize=1)
@@ -82,8 +86,11 @@ def square_root(gram: Tensor) -> Tensor:
     return values.clamp_min(0).sqrt()[:, None] * vectors.mT
 
 
+REWEIGHTED = ", reweighted"
+
+
 class FirstLayer:
-    """The first layer of a trained network, which is what is cut.
+    """The first layer of a trained network, which is what is cut; every cut is of a copy.
 
     Args:
         net: of the zoo's MLPs: ``fc1`` feeds ``fc2``.
@@ -142,9 +149,6 @@ class FirstLayer:
         return {"": net, REWEIGHTED: with_weight(net, "fc1", fixed)}
 
 
-REWEIGHTED = ", reweighted"
-
-
 def linear(net: nn.Module, name: str) -> nn.Linear:
     """A layer of a zoo MLP."""
     layer = net.get_submodule(name)
@@ -156,7 +160,7 @@ def alone(layer: nn.Linear, passed: Tensor | None = None) -> nn.Sequential:
     """A layer as a network of its own, in float64, where said behind one whose weight is ``passed``."""
     parts: dict[str, nn.Module] = {}
     if passed is not None:
-        parts["front"] = front = nn.Linear(*reversed(passed.shape), bias=False, dtype=torch.float64)
+        parts["front"] = front = nn.Linear(passed.shape[1], passed.shape[0], bias=False, dtype=torch.float64)
         front.weight.data = passed
     return nn.Sequential(OrderedDict(parts, layer=copy.deepcopy(layer).double()))
 

@@ -1,12 +1,13 @@
 """The experiments on DIVNET's networks: train one, cut its first layer in every way, test what is left.
 
-Who stays is decided at random, by importance or by a determinantal point process, for nodes and for the weights into
-every node ("edges"). What is drawn is drawn several times for nodes, and once for edges, of which every node has its own.
+Who stays is decided at random, by importance or by a determinantal point process (DPP), among nodes, or among the
+weights into every node ("edges"). Nodes are drawn several times; edges once, as every node has a draw of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,76 +18,84 @@ from ..maths.kernels import gaussian, weighted
 from ..selection import top_k
 from ..spec import derive_seed
 from ..training import evaluate
-from ..zoo import Data
 from .cells import Kinds, Result
-from .divnet import FirstLayer, input_gram, linear, trained, whole
+from .divnet import PASS, FirstLayer, Training, input_gram, linear, whole
 
 IDLE = ", σ(b) stays"
 PRE = "DPP node of pre-activations"
 CHUNK = 8  # kernels of edges decomposed side by side
 
 
-def cut_everything(
-    *,
-    data: str,
-    limit: int | None,
-    training: Mapping[str, Any],
-    nodes: Sequence[int],
-    edges: Sequence[int],
-    draws: int,
-    seed: int,
+def cut_nodes(
+    *, data: str, training: Mapping[str, Any], kept: Sequence[int], draws: int, seed: int, limit: int | None = None
 ) -> Result:
-    """One repetition: a network, its first layer cut to each of ``nodes``, and to each of ``edges`` into every node.
+    """One repetition: a network, and its first layer cut to every number of nodes.
 
     Returns:
-        what :func:`secateurs.reproduce.divnet.trained` says, and ``cut``: method → number kept → test accuracies.
+        how the training went, see :class:`secateurs.reproduce.divnet.Training`, and ``cut``: method → number kept →
+        test accuracies.
     """
-    loaded, layer, found = _layer(data, limit, training, seed)
-    tested = _Tested(loaded)
-    for kind, k, keep in _nodes(layer, nodes, draws, seed):
+    tested = _Tested(data, limit, training, seed)
+    layer = tested.layer
+    for kind, k, keep in _nodes(layer, kept, draws, seed):
         for way, net in layer.without_nodes(keep).items():
             tested(f"{kind}{way}", k, net)
         if kind != PRE:
             tested(f"{kind}{IDLE}", k, layer.with_idle_nodes(keep))
-    for k in edges:
+    return tested.found
+
+
+def cut_edges(
+    *, data: str, training: Mapping[str, Any], kept: Sequence[int], seed: int, limit: int | None = None
+) -> Result:
+    """The same repetition's network, cut to every number of edges into each node; see :func:`cut_nodes`."""
+    tested = _Tested(data, limit, training, seed)
+    layer = tested.layer
+    for k in kept:
         random = torch.rand(layer.weight.shape, generator=_generator(seed, "random edge", k))
         for kind, scores in (("random edge", random), ("importance edge", layer.weight.abs())):
             for way, net in layer.without_edges(top_of_rows(scores, k)).items():
                 tested(f"{kind}{way}", k, net)
-    return {**found, "cut": tested.found}
+    return tested.found
 
 
 def cut_diverse_edges(
-    *, data: str, limit: int | None, training: Mapping[str, Any], edges: Sequence[int], seed: int
+    *, data: str, training: Mapping[str, Any], kept: Sequence[int], seed: int, limit: int | None = None
 ) -> Result:
-    """The same repetition's network with edges drawn by a DPP for every node: an eigendecomposition for each."""
-    loaded, layer, found = _layer(data, limit, training, seed)
-    tested = _Tested(loaded)
-    for k, keep in diverse_edges(layer, edges, seed).items():
-        for way, net in layer.without_edges(keep).items():
+    """The same with edges drawn by a DPP, which costs an eigendecomposition for every node."""
+    tested = _Tested(data, limit, training, seed)
+    for k, keep in diverse_edges(tested.layer, kept, seed).items():
+        for way, net in tested.layer.without_edges(keep).items():
             tested(f"DPP edge{way}", k, net)
-    return {**found, "cut": tested.found}
+    return tested.found
 
 
-KINDS: Kinds = {"everything": cut_everything, "diverse-edges": cut_diverse_edges}
+KINDS: Kinds = {"nodes": cut_nodes, "edges": cut_edges, "diverse-edges": cut_diverse_edges}
 
 
 class _Tested:
-    """Accuracies on the test set, of which each network is given one reading."""
+    """A trained network, and the test accuracies of what it is cut to.
 
-    def __init__(self, data: Data) -> None:
-        self.split = data.test
-        self.found: dict[str, dict[str, list[float]]] = {}
+    Attributes:
+        layer: its first. found: what a cell returns.
+    """
+
+    def __init__(self, data: str, limit: int | None, training: Mapping[str, Any], seed: int) -> None:
+        self.layer, found = _first_layer(data, limit, Training(**training), seed)
+        self.split = whole(data, limit).test
+        self.found: Result = {**found, "cut": {}}
 
     def __call__(self, method: str, kept: int, net: nn.Module) -> None:
-        accuracy = evaluate(net, self.split, 2000).accuracy
-        self.found.setdefault(method, {}).setdefault(str(kept), []).append(accuracy)
+        accuracy = evaluate(net, self.split, PASS).accuracy
+        self.found["cut"].setdefault(method, {}).setdefault(str(kept), []).append(accuracy)
 
 
-def _layer(data: str, limit: int | None, training: Mapping[str, Any], seed: int) -> tuple[Data, FirstLayer, Result]:
+@lru_cache(maxsize=1)
+def _first_layer(data: str, limit: int | None, training: Training, seed: int) -> tuple[FirstLayer, Result]:
+    """Kept for the next cell, which may be of the same network."""
     loaded = whole(data, limit)
-    net, found = trained(loaded, seed=seed, **training)
-    return loaded, FirstLayer(net, loaded, input_gram(data, limit)), found
+    net, found = training(loaded, seed)
+    return FirstLayer(net, loaded, input_gram(data, limit)), found
 
 
 def _nodes(layer: FirstLayer, counts: Sequence[int], draws: int, seed: int) -> Iterator[tuple[str, int, Tensor]]:
@@ -123,4 +132,4 @@ def _generator(seed: int, *names: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(seed, *names))
 
 
-__all__ = ["IDLE", "KINDS", "PRE", "cut_diverse_edges", "cut_everything", "diverse_edges", "top_of_rows"]
+__all__ = ["IDLE", "KINDS", "PRE", "cut_diverse_edges", "cut_edges", "cut_nodes", "diverse_edges", "top_of_rows"]

@@ -1,4 +1,4 @@
-"""Least squares whose rows have places of their own: by what a row keeps and by what it lacks, against one row at a time."""
+"""Least squares whose rows have places of their own, by what a row keeps and by what it lacks: one row at a time."""
 
 from __future__ import annotations
 
