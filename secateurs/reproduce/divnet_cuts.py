@@ -27,9 +27,17 @@ CHUNK = 8  # kernels of edges decomposed side by side
 
 
 def cut_nodes(
-    *, data: str, training: Mapping[str, Any], kept: Sequence[int], draws: int, seed: int, limit: int | None = None
+    *,
+    data: str,
+    training: Mapping[str, Any],
+    kept: Sequence[int],
+    variants: Sequence[int],
+    draws: int,
+    seed: int,
+    limit: int | None = None,
 ) -> Result:
-    """One repetition: a network, and its first layer cut to every number of nodes.
+    """One repetition: a network, and its first layer cut to every number of nodes; at some of them also as the authors'
+    code does.
 
     Returns:
         how the training went, see :class:`secateurs.reproduce.divnet.Training`, and ``cut``: method → number kept →
@@ -37,10 +45,10 @@ def cut_nodes(
     """
     tested = _Tested(data, limit, training, seed)
     layer = tested.layer
-    for kind, k, keep in _nodes(layer, kept, draws, seed):
+    for kind, k, keep in _nodes(layer, kept, variants, draws, seed):
         for way, net in layer.without_nodes(keep).items():
             tested(f"{kind}{way}", k, net)
-        if kind != PRE:
+        if k in variants and kind != PRE:
             tested(f"{kind}{IDLE}", k, layer.with_idle_nodes(keep))
     return tested.found
 
@@ -98,18 +106,21 @@ def _first_layer(data: str, limit: int | None, training: Training, seed: int) ->
     return FirstLayer(net, loaded, input_gram(data, limit)), found
 
 
-def _nodes(layer: FirstLayer, counts: Sequence[int], draws: int, seed: int) -> Iterator[tuple[str, int, Tensor]]:
+def _nodes(
+    layer: FirstLayer, kept: Sequence[int], variants: Sequence[int], draws: int, seed: int
+) -> Iterator[tuple[str, int, Tensor]]:
     """Who stays: the kind of choice, how many, booleans ``(nodes,)``."""
     importance = linear(layer.net, "fc2").weight.detach().abs().sum(0)
     grams = {"DPP node": layer.activations, PRE: layer.projections}
     laws = {kind: Determinantal(gaussian(gram, layer.examples)) for kind, gram in grams.items()}
-    for k in counts:
+    for k in kept:
         yield "importance node", k, top_k(importance, k)
         for draw in range(draws):
             generator = _generator(seed, "random node", k, draw)
             yield "random node", k, top_k(torch.rand(len(importance), generator=generator), k)
             for kind, law in laws.items():
-                yield kind, k, law.mask(_generator(seed, kind, k, draw), k)
+                if kind != PRE or k in variants:
+                    yield kind, k, law.mask(_generator(seed, kind, k, draw), k)
 
 
 def top_of_rows(scores: Tensor, k: int) -> Tensor:
