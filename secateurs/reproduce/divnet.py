@@ -23,6 +23,7 @@ from ..training import Trainer, evaluate
 from ..zoo import Data, TensorSplit, build_model, load_data
 from ..zoo.data import moments
 from ..zoo.mlp import ACTIVATIONS, MLP
+from ..zoo.splits import Batch
 from .cells import Result
 
 # Mean and standard deviation that the authors' code normalises pixels by, as shares of 255.
@@ -70,20 +71,33 @@ class Training:
         return net, {"epochs": trainer.epoch, "train": accuracy, "dense": evaluate(net, data.test, PASS).accuracy}
 
 
+class Sums:
+    """The Gram matrix of what streamed by, ``(width, width)`` in float64."""
+
+    def __init__(self, width: int) -> None:
+        self._gram = Gram(width)
+        self.add = self._gram.add
+
+    @property
+    def gram(self) -> Tensor:
+        return self._gram.matrix
+
+    @cached_property
+    def rows(self) -> list[Batch]:
+        """A with AᵀA = G, which stands for all rows that G was summed over, as a batch; labels are not looked at."""
+        values, vectors = torch.linalg.eigh(self.gram)
+        root = values.clamp_min(0).sqrt()[:, None] * vectors.mT
+        return [(root, torch.zeros(len(root)))]
+
+
 @lru_cache(maxsize=1)
-def input_gram(spec: str, limit: int | None) -> Tensor:
-    """Of all training inputs, ``(features, features)``."""
+def input_sums(spec: str, limit: int | None) -> Sums:
+    """Of all training inputs: the same for all networks."""
     data = whole(spec, limit)
-    gram = Gram(data.example_inputs(1)[0].numel())
+    sums = Sums(data.example_inputs(1)[0].numel())
     for x, _ in data.train.batches(PASS, epoch=None):
-        gram.add(x.flatten(1))
-    return gram.matrix
-
-
-def square_root(gram: Tensor) -> Tensor:
-    """A with AᵀA = G: rows that stand for all those that G was summed over."""
-    values, vectors = torch.linalg.eigh(gram)
-    return values.clamp_min(0).sqrt()[:, None] * vectors.mT
+        sums.add(x.flatten(1))
+    return sums
 
 
 REWEIGHTED = ", reweighted"
@@ -95,29 +109,24 @@ class FirstLayer:
     Args:
         net: of the zoo's MLPs: ``fc1`` feeds ``fc2``.
     Attributes:
-        found: its players. inputs, activations, projections: Gram matrices over all training examples, of what the
-            layer is given, what its nodes return, and their inner products with the input, without a bias.
-        examples: how many. weight: ``(nodes, features)``.
+        found: its players. inputs, activations: over all training examples, of what the layer is given and what its
+            nodes return. examples: how many. weight: ``(nodes, features)``.
     """
 
-    def __init__(self, net: MLP, data: Data, inputs: Tensor) -> None:
+    def __init__(self, net: MLP, data: Data, inputs: Sums) -> None:
         self.net, self.inputs, self.examples = net, inputs, len(data.train)
         self.found: Players = players(net, data.example_inputs(2))
         first, activate = linear(net, "fc1"), ACTIVATIONS[net.activation]
         self.weight = first.weight.detach()
-        gram = Gram(first.out_features)
+        self.activations = Sums(first.out_features)
         for x, _ in data.train.batches(PASS, epoch=None):
-            gram.add(activate(first(x.flatten(1))))
-        self.activations = gram.matrix
-        self.projections = self.weight.double() @ inputs @ self.weight.double().mT
+            self.activations.add(activate(first(x.flatten(1))))
 
-    @cached_property
-    def input_rows(self) -> Tensor:
-        return square_root(self.inputs)
-
-    @cached_property
-    def activation_rows(self) -> Tensor:
-        return square_root(self.activations)
+    @property
+    def projections(self) -> Tensor:
+        """Gram matrix of the nodes' inner products with the input, without a bias."""
+        weight = self.weight.double()
+        return weight @ self.inputs.gram @ weight.mT
 
     def without_nodes(self, keep: Tensor) -> dict[str, nn.Module]:
         """The smaller network, as it is cut and with the next layer reweighted. ``keep``: booleans ``(nodes,)``."""
@@ -128,7 +137,7 @@ class FirstLayer:
         places, passed = keep.nonzero().flatten().tolist(), torch.eye(len(keep), dtype=torch.float64)
         before, after = (alone(linear(net, "fc2"), p) for net, p in ((self.net, passed), (small, passed[keep])))
         removal = Removal(before, Surgery(kept={"front.weight": {0: places}, "layer.weight": {1: places}}))
-        fixed = Reweight()(after, removal, stand_in(self.activation_rows))
+        fixed = Reweight()(after, removal, self.activations.rows)
         return {"": small, REWEIGHTED: with_weight(small, "fc2", fixed)}
 
     def with_idle_nodes(self, keep: Tensor) -> nn.Module:
@@ -145,7 +154,7 @@ class FirstLayer:
         with torch.no_grad():
             linear(net, "fc1").weight.mul_(keep)
         before, after = (alone(linear(n, "fc1")) for n in (self.net, net))
-        fixed = Reweight()(after, Removal(before, masks={"layer.weight": keep}), stand_in(self.input_rows))
+        fixed = Reweight()(after, Removal(before, masks={"layer.weight": keep}), self.inputs.rows)
         return {"": net, REWEIGHTED: with_weight(net, "fc1", fixed)}
 
 
@@ -163,11 +172,6 @@ def alone(layer: nn.Linear, passed: Tensor | None = None) -> nn.Sequential:
         parts["front"] = front = nn.Linear(passed.shape[1], passed.shape[0], bias=False, dtype=torch.float64)
         front.weight.data = passed
     return nn.Sequential(OrderedDict(parts, layer=copy.deepcopy(layer).double()))
-
-
-def stand_in(rows: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Rows as data; labels are not looked at."""
-    return [(rows, torch.zeros(len(rows)))]
 
 
 def with_weight(net: nn.Module, name: str, fixed: nn.Module) -> nn.Module:

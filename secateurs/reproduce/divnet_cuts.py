@@ -19,7 +19,7 @@ from ..selection import top_k
 from ..spec import derive_seed
 from ..training import evaluate
 from .cells import Kinds, Result
-from .divnet import PASS, FirstLayer, Training, input_gram, linear, whole
+from .divnet import PASS, FirstLayer, Training, input_sums, linear, whole
 
 IDLE = ", σ(b) stays"
 PRE = "DPP node of pre-activations"
@@ -103,7 +103,7 @@ def _first_layer(data: str, limit: int | None, training: Training, seed: int) ->
     """Kept for the next cell, which may be of the same network."""
     loaded = whole(data, limit)
     net, found = training(loaded, seed)
-    return FirstLayer(net, loaded, input_gram(data, limit)), found
+    return FirstLayer(net, loaded, input_sums(data, limit)), found
 
 
 def _nodes(
@@ -111,7 +111,7 @@ def _nodes(
 ) -> Iterator[tuple[str, int, Tensor]]:
     """Who stays: the kind of choice, how many, booleans ``(nodes,)``."""
     importance = linear(layer.net, "fc2").weight.detach().abs().sum(0)
-    grams = {"DPP node": layer.activations, PRE: layer.projections}
+    grams = {"DPP node": layer.activations.gram, PRE: layer.projections}
     laws = {kind: Determinantal(gaussian(gram, layer.examples)) for kind, gram in grams.items()}
     for k in kept:
         yield "importance node", k, top_k(importance, k)
@@ -133,7 +133,7 @@ def diverse_edges(layer: FirstLayer, counts: Sequence[int], seed: int) -> dict[i
     generator = _generator(seed, "DPP edge")
     found: dict[int, list[Tensor]] = {k: [] for k in counts}
     for rows in layer.weight.split(CHUNK):
-        law = Determinantal(gaussian(weighted(layer.inputs, rows), layer.examples))
+        law = Determinantal(gaussian(weighted(layer.inputs.gram, rows), layer.examples))
         for k in counts:
             found[k].append(law.mask(generator, k))
     return {k: torch.cat(masks) for k, masks in found.items()}

@@ -13,7 +13,7 @@ from secateurs.partition import players
 from secateurs.recovery import Removal, Reweight
 from secateurs.reproduce import divnet_claims, divnet_tables
 from secateurs.reproduce.cells import Asked
-from secateurs.reproduce.divnet import REWEIGHTED, FirstLayer, Training, linear, square_root, whole
+from secateurs.reproduce.divnet import REWEIGHTED, FirstLayer, Sums, Training, input_sums, linear, whole
 from secateurs.reproduce.divnet_claims import Order
 from secateurs.reproduce.divnet_cuts import cut_nodes, diverse_edges, top_of_rows
 from secateurs.reproduce.divnet_tables import Found
@@ -33,8 +33,7 @@ def layer() -> FirstLayer:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = mlp((24, 16), 10, (1, 8, 8), activation="sigmoid")
-    x = torch.cat([x.flatten(1) for x, _ in data.train.batches(500, epoch=None)]).double()
-    return FirstLayer(net.eval(), data, x.T @ x)
+    return FirstLayer(net.eval(), data, input_sums("digits", None))
 
 
 def _inputs() -> torch.Tensor:
@@ -123,10 +122,11 @@ def test_edges_that_carry_the_same_are_not_drawn_together() -> None:
     x = torch.randn(examples, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x[:, 1] = x[:, 0]
     fake = FirstLayer.__new__(FirstLayer)
-    fake.weight, fake.inputs, fake.examples = torch.full((nodes, 3), 0.5), x.T @ x, examples
+    fake.weight, fake.inputs, fake.examples = torch.full((nodes, 3), 0.5), Sums(3), examples
+    fake.inputs.add(x)
     masks = diverse_edges(fake, [2], seed=0)[2]
     assert masks.shape == (nodes, 3) and (masks.sum(1) == 2).all()
-    law = Determinantal(gaussian(weighted(fake.inputs, fake.weight[:1]), examples)[0])
+    law = Determinantal(gaussian(weighted(fake.inputs.gram, fake.weight[:1]), examples)[0])
     p = float(law.log_probability([0, 1], 2).exp())
     assert p < 0.02  # a third, were they drawn evenly
     seen = int((masks[:, 0] & masks[:, 1]).sum())
@@ -136,7 +136,12 @@ def test_edges_that_carry_the_same_are_not_drawn_together() -> None:
 def test_a_square_root_stands_for_its_rows() -> None:
     x = torch.randn(40, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     x[:, 2] = x[:, 1]  # of rank 5
-    torch.testing.assert_close(square_root(x.T @ x).T @ square_root(x.T @ x), x.T @ x)
+    sums = Sums(6)
+    sums.add(x[:25])
+    sums.add(x[25:])
+    ((rows, _),) = sums.rows
+    assert rows.shape == (6, 6)
+    torch.testing.assert_close(rows.T @ rows, x.T @ x)
 
 
 def test_the_kernel_of_pre_activations_has_no_bias(layer: FirstLayer) -> None:
