@@ -10,6 +10,8 @@ needs. The penalty is that of equally scaled inputs, so it has no unit: with R t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -114,28 +116,86 @@ def _alike(xx: Tensor, xy: Tensor, ridge: float, refine: int, keep: Tensor | Non
 
 
 def _row_by_row(xx: Tensor, xy: Tensor, ridge: float, refine: int, keep: Tensor) -> Tensor:
-    """Each row of W has places of its own: as many equations as the row has places, rows of like size together."""
+    """Each row of W has places of its own: as many equations as the row has places, or as it lacks, rows of like size
+    together."""
     groups, outputs, inputs = keep.shape
     keep, target = keep.reshape(-1, inputs), xy.mT.reshape(-1, inputs)
     weight = torch.zeros_like(target)
-    sizes, order = keep.sum(1).sort(descending=True)
-    start = 0
-    while start < len(order) and (width := int(sizes[start])):
-        rows = order[start : start + max(1, PIECE // width**2)]
-        there, places = keep[rows].sort(stable=True, dim=1, descending=True)
-        there, places = there[:, :width], places[:, :width]  # beyond a row's own size there is only λ on the diagonal
-        small = xx[(rows // outputs)[:, None, None], places.unsqueeze(2), places.unsqueeze(1)]
-        small = small * (there.unsqueeze(2) & there.unsqueeze(1))
+    group = torch.arange(groups, device=xx.device).repeat_interleave(outputs)
+    sizes = keep.sum(1)
+    lacking = _by_what_they_lack(sizes, groups, inputs)
+    for rows, width in _of_like_size(sizes, ~lacking):
+        there, places = _places(keep[rows], width)
+        small = xx[group[rows, None, None], places.unsqueeze(2), places.unsqueeze(1)]
+        small = small * (there.unsqueeze(2) & there.unsqueeze(1))  # beyond a row's own size only λ is on the diagonal
         right = target[rows].gather(1, places) * there
         found = _penalised(small, right.unsqueeze(2), ridge, refine).squeeze(2)
         weight[rows] = weight[rows].scatter(1, places, found * there)
-        start += len(rows)
+    if bool(lacking.any()):
+        inverse = torch.cholesky_inverse(_factor(xx, ridge))
+        for rows, width in _of_like_size(inputs - sizes, lacking):
+            weight[rows] = _without(xx, inverse, group[rows], target[rows], keep[rows], width, refine)
     return weight.reshape(groups, outputs, inputs)
+
+
+def _by_what_they_lack(sizes: Tensor, groups: int, inputs: int) -> Tensor:
+    """Which rows have fewer places to lose than to fill: all or none of them, as the inverse of xx is then needed."""
+    lacking = 2 * sizes > inputs
+    saved = (sizes**3 - (inputs - sizes) ** 3)[lacking].sum() / 3
+    return lacking & (saved > groups * inputs**3)
+
+
+def _of_like_size(sizes: Tensor, rows: Tensor) -> Iterator[tuple[Tensor, int]]:
+    """The rows, as many at a time as fit into ``PIECE``, and the largest size among them, at least 1."""
+    order = sizes.masked_fill(~rows, -1).argsort(descending=True, stable=True)[: int(rows.sum())]
+    start = 0
+    while start < len(order):
+        width = max(1, int(sizes[order[start]]))
+        yield order[start : start + max(1, PIECE // width**2)], width
+        start += max(1, PIECE // width**2)
+
+
+def _places(mask: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Indices of what is True, ``(rows, width)``, and whether there is one: rows have different numbers of them."""
+    there, places = mask.sort(stable=True, dim=1, descending=True)
+    return there[:, :width], places[:, :width]
+
+
+def _without(
+    xx: Tensor, inverse: Tensor, group: Tensor, target: Tensor, keep: Tensor, width: int, refine: int
+) -> Tensor:
+    """Rows of W by what they lack. With M = (xx + λI)⁻¹ and Q the places that are to be zero, for a right side b
+
+    w = Mb − M_·Q·(M_QQ)⁻¹·(Mb)_Q
+    """
+    there, places = _places(~keep, width)
+    small = inverse[group[:, None, None], places.unsqueeze(2), places.unsqueeze(1)]
+    small = small * (there.unsqueeze(2) & there.unsqueeze(1)) + torch.diag_embed((~there).to(small))
+    factor = torch.linalg.cholesky(small)
+
+    def times(matrices: Tensor, rows: Tensor) -> Tensor:
+        if len(matrices) == 1:
+            return rows @ matrices[0]
+        return (rows.unsqueeze(1) @ matrices[group]).squeeze(1)
+
+    def restricted(right: Tensor) -> Tensor:
+        free = times(inverse, right)
+        prices = torch.cholesky_solve((free.gather(1, places) * there).unsqueeze(2), factor).squeeze(2) * there
+        return (free - times(inverse, torch.zeros_like(free).scatter(1, places, prices))) * keep
+
+    found = restricted(target)
+    for _ in range(refine):
+        found = found + restricted(target - times(xx, found))
+    return found
+
+
+def _factor(xx: Tensor, ridge: float) -> Tensor:
+    return torch.linalg.cholesky(xx + ridge * torch.eye(xx.shape[-1], dtype=xx.dtype, device=xx.device))
 
 
 def _penalised(xx: Tensor, xy: Tensor, ridge: float, refine: int) -> Tensor:
     """(xx + λI)⁻¹·xy, refined."""
-    factor = torch.linalg.cholesky(xx + ridge * torch.eye(xx.shape[-1], dtype=xx.dtype, device=xx.device))
+    factor = _factor(xx, ridge)
     found = torch.cholesky_solve(xy, factor)
     for _ in range(refine):
         found = found + torch.cholesky_solve(xy - xx @ found, factor)

@@ -45,3 +45,29 @@ def paired_t(left: Sequence[float], right: Sequence[float]) -> tuple[float, floa
     if spread == 0:
         return middle, 1.0 if middle == 0 else 0.0
     return middle, student_p(middle * math.sqrt(len(differences)) / spread, len(differences) - 1)
+
+
+def critical_t(p: float, freedom: int) -> float:
+    """The t that is exceeded, to either side, with probability ``p``, 0 < p < 1: the inverse of :func:`student_p`."""
+    high = 1.0
+    while student_p(high, freedom) > p:
+        high *= 2
+    low = 0.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if student_p(middle, freedom) > p else (low, middle)
+    return high
+
+
+def paired_interval(left: Sequence[float], right: Sequence[float], p: float = 0.05) -> tuple[float, float]:
+    """Where the mean of left − right lies with confidence 1 − p; NaN for fewer than two pairs.
+
+    Raises:
+        ValueError: unequal lengths.
+    """
+    gain, _ = paired_t(left, right)
+    if len(left) < 2:
+        return math.nan, math.nan
+    error = stdev([a - b for a, b in zip(left, right)]) / math.sqrt(len(left))
+    half = critical_t(p, len(left) - 1) * error
+    return gain - half, gain + half

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from secateurs.maths.student import paired_t, student_p
+from secateurs.maths.student import critical_t, paired_interval, paired_t, student_p
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,18 @@ def test_ends() -> None:
     assert paired_t([1.0, 2.0], [0.0, 1.0]) == (1.0, 0.0)
     with pytest.raises(ValueError, match="3 values cannot be paired with 2"):
         paired_t([1.0, 2.0, 3.0], [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("p", "freedom", "t"), [(0.05, 1, 12.7062), (0.05, 9, 2.26216), (0.01, 4, 4.60409), (0.5, 2, 0.81650)]
+)
+def test_the_inverse_against_tables(p: float, freedom: int, t: float) -> None:
+    assert critical_t(p, freedom) == pytest.approx(t, rel=1e-5)
+    assert student_p(critical_t(p, freedom), freedom) == pytest.approx(p, rel=1e-9)
+
+
+def test_an_interval_by_hand() -> None:
+    # Differences 1, 2, 3: mean 2, error 1/√3, and the table's 4.30265 at two degrees of freedom.
+    low, high = paired_interval([2.0, 4.0, 6.0], [1.0, 2.0, 3.0])
+    assert (low, high) == (pytest.approx(2 - 4.30265 / 3**0.5, abs=1e-4), pytest.approx(2 + 4.30265 / 3**0.5))
+    assert all(math.isnan(end) for end in paired_interval([1.0], [0.0]))

@@ -16,6 +16,8 @@ PARAMETERS = {
     "mlp-512-256": ((1, 28, 28), 784 * 512 + 512 + 512 * 256 + 256 + 256 * 10 + 10),
     "mlp-500-300": ((1, 28, 28), 784 * 500 + 500 + 500 * 300 + 300 + 300 * 10 + 10),
     "lenet-300-100": ((1, 28, 28), 784 * 300 + 300 + 300 * 100 + 100 + 100 * 10 + 10),
+    "mlp-500-500-sigmoid": ((1, 28, 28), 784 * 500 + 500 + 500 * 500 + 500 + 500 * 10 + 10),
+    "mlp-1000x3-sigmoid": ((3, 32, 32), 3072 * 1000 + 1000 + 2 * (1000 * 1000 + 1000) + 1000 * 10 + 10),
     "mlp-digits": ((1, 8, 8), 64 * 256 + 256 + 256 * 128 + 128 + 128 * 10 + 10),
     "lenet5": ((1, 28, 28), 20 * 25 + 20 + 50 * 20 * 25 + 50 + 800 * 500 + 500 + 500 * 10 + 10),
     "resnet20": ((3, 32, 32), 269_722),
@@ -62,6 +64,20 @@ def test_glorot_weights_have_the_promised_spread_and_biases_are_zero() -> None:
         expected, found = 2 / (inputs + outputs), float(layer.weight.detach().var())  # type: ignore[operator, union-attr]
         assert abs(found / expected - 1) < 4 * (2 / count) ** 0.5
         assert not layer.bias.any()  # type: ignore[operator, union-attr]
+
+
+def test_sigmoid_networks_are_uniform_glorot_with_sigmoids_between() -> None:
+    model = build_model("zoo:mlp-1000x3-sigmoid", input_shape=(3, 32, 32))
+    x = torch.randn(3, 3, 32, 32)
+    hidden = x.flatten(1)
+    for name, inputs, outputs in (("fc1", 3072, 1000), ("fc2", 1000, 1000), ("fc3", 1000, 1000), ("out", 1000, 10)):
+        layer = model.get_submodule(name)
+        assert isinstance(layer, nn.Linear)
+        bound = (6 / (inputs + outputs)) ** 0.5  # the variance 2/(inputs + outputs) of a uniform distribution
+        assert 0.999 * bound < layer.weight.abs().max() <= bound
+        assert not layer.bias.any()
+        hidden = layer(hidden) if name == "out" else 1 / (1 + (-layer(hidden)).exp())
+    torch.testing.assert_close(model(x), hidden)
 
 
 def test_resnet_shortcut_is_slice_and_pad() -> None:
