@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import cast
 
 import torch
@@ -26,6 +25,8 @@ from ..zoo.splits import Batch
 from .base import Removal, again
 from .patches import Linear, as_rows, channel_axis, is_linear, positions
 from .running import run, still
+
+FEW = 4  # examples that show whether anything has changed
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,24 +116,26 @@ class Pair:
         """Which share of a reader's positions is about ``rows`` in all of the data."""
         return min(1.0, rows / (reader.positions * self.examples / self._first))
 
-    def calls(self, reader: Reader, batches: int | None = None) -> Iterator[Call]:
-        """Its calls over all the data, or the first batches. Those that differ in positions (a router chose otherwise)
-        are passed over."""
-        for x, _ in islice(self.data, batches):
-            mine = _seen(self.repaired, x, reader.pairs, reader.calls)
-            theirs = _seen(self.before, x, reader.pairs.values(), reader.calls)
-            for (module, given, out), (_, _, was) in zip(mine, theirs):
-                axis = channel_axis(module)
-                if reader.outputs is not None:
-                    was = was.index_select(axis, reader.outputs)
-                if was.shape == out.shape:
-                    yield Call(module, given, out, was)
+    def calls(self, reader: Reader) -> Iterator[Call]:
+        """Its calls over all the data. Those that differ in positions (a router chose otherwise) are passed over."""
+        for x, _ in self.data:
+            yield from self._calls(reader, x)
+
+    def _calls(self, reader: Reader, x: Tensor) -> Iterator[Call]:
+        mine = _seen(self.repaired, x, reader.pairs, reader.calls)
+        theirs = _seen(self.before, x, reader.pairs.values(), reader.calls)
+        for (module, given, out), (_, _, was) in zip(mine, theirs):
+            if reader.outputs is not None:
+                was = was.index_select(channel_axis(module), reader.outputs)
+            if was.shape == out.shape:
+                yield Call(module, given, out, was)
 
     def changed(self, reader: Reader) -> bool:
-        """Whether what it returns on the first batch is not, rounding aside, what it was."""
+        """Whether what it returns on the first examples is not, rounding aside, what it was."""
+        few = next(iter(self.data))[0][:FEW]
         return any(
             not torch.allclose(call.y, call.before, rtol=0, atol=4 * torch.finfo(call.y.dtype).eps * _largest(call))
-            for call in self.calls(reader, 1)
+            for call in self._calls(reader, few)
         )
 
     def look_before(self, readers: Iterable[Reader], look: Callable[[Reader, Linear, Tensor, Tensor], None]) -> None:

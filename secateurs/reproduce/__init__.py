@@ -41,7 +41,9 @@ REPRODUCTIONS = {
     "magnitude": Reproduction(reproduce_magnitude),
     "snip": Reproduction(reproduce_snip, "mnist:DIR (or digits, for a look)"),
     "concave": Reproduction(reproduce_concave, "mnist:DIR, cifar10:DIR, or both as mnist:DIR,cifar10:DIR"),
-    "statmech": Reproduction(reproduce_statmech),
+    "statmech": Reproduction(
+        reproduce_statmech, "mnist:DIR, cifar10:DIR, or both as mnist:DIR,cifar10:DIR", optional=True
+    ),
 }
 CACHE = Path("runs/reproductions")
 

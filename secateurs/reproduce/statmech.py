@@ -5,7 +5,7 @@ The page is put together of parts, each of which runs its experiments and gives 
 
 from __future__ import annotations
 
-from . import statmech_synthetic
+from . import statmech_real, statmech_synthetic
 from .cells import Asked
 from .page import Page
 
@@ -14,9 +14,12 @@ def reproduce_statmech(asked: Asked) -> Page:
     """Run everything (or what is missing in the cache) and lay it beside the paper.
 
     Args:
-        asked: ``seeds`` is the number of rounds, 10 where nothing is said.
+        asked: ``seeds`` is the number of rounds, and of networks of each data set, 10 where nothing is said; without
+            data only teachers and students are run.
     """
     sections = [*statmech_synthetic.sections(asked)]
+    if asked.data:
+        sections += statmech_real.sections(asked)
     if asked.quick:
         sections = [section.without("verdict") for section in sections]
     plan = statmech_synthetic.QUICK if asked.quick else statmech_synthetic.FULL
