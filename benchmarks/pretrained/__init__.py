@@ -3,6 +3,6 @@
     python -m benchmarks.pretrained --data imagenet:DIR [--markdown FILE] [--json FILE]
 
 DIR/validation.parquet holds 1,000 ImageNet images, one of each class. 500 of them calibrate (gradients, statistics),
-the other 500 are scored, once for every network: as it comes out of the cut, and after every recovery that the library
-has. Accuracy is that of the smaller network, after `shrink` and its check.
+the other 500 are scored, once for every network: as it comes out of the cut, and after every recovery that
+is asked for. Accuracy is that of the smaller network, after `shrink` and its check.
 """

@@ -15,7 +15,7 @@ import torch
 import secateurs
 from secateurs.criteria import SCORES
 from secateurs.errors import SecateursError
-from secateurs.recovery import RECOVERIES
+from secateurs.recovery import AUTO, RECOVERIES
 
 from . import __doc__ as summary
 from . import cuts, network, sample, table
@@ -30,8 +30,13 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--data", required=True, help="imagenet:DIR")
     parser.add_argument("--macs", type=float, nargs="+", default=[0.8, 0.6], help="shares to keep (default 0.8 0.6)")
     parser.add_argument("--scores", nargs="+", default=list(cuts.COMMON), choices=list(SCORES), metavar="NAME")
-    known = list(RECOVERIES)
-    parser.add_argument("--recoveries", nargs="*", default=known, choices=known, metavar="NAME", help="after every cut")
+    parser.add_argument(
+        "--recoveries", nargs="*", default=["batchnorm", AUTO], choices=[*RECOVERIES, AUTO], metavar="NAME",
+        help="after every cut: names of `secateurs recoveries`, or auto: its ladder, but for what trains",
+    )  # fmt: skip
+    parser.add_argument(
+        "--repairing", type=int, default=100, help="images that auto repairs with; the other ones that calibrate judge"
+    )
     parser.add_argument("--draws", type=int, default=3, help="random cuts at each share (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the division in two, and of the random cuts")
     parser.add_argument("--threads", type=int, default=1)
@@ -47,7 +52,7 @@ def main(arguments: list[str]) -> None:
         images, model = sample.read(options.data, options.seed), network.pretrained()
     except SecateursError as error:
         raise SystemExit(str(error)) from error
-    plan = cuts.Plan(options.macs, options.scores, options.draws, options.recoveries, options.seed)
+    plan = cuts.Plan(options.macs, options.scores, options.draws, options.recoveries, options.repairing, options.seed)
     print(table.line(table.COLUMNS), flush=True)
     found: list[cuts.Row] = []
     for row in cuts.rows(model, images, plan):
@@ -71,6 +76,7 @@ def write(options: argparse.Namespace, rows: list[cuts.Row], images: sample.Samp
         "data": images.hash,
         "calibration": len(images.calibration),
         "scoring": len(images.scoring),
+        "repairing": options.repairing,
     }
     texts = {
         options.json: json.dumps({"made": made, "rows": rows}, indent=1) + "\n",
@@ -90,7 +96,7 @@ def about(made: dict[str, Any]) -> list[str]:
         f"EfficientNet-Lite0 (timm's `{made['network']}`) with published weights, nothing trained. "
         f"{made['calibration']} images calibrate, {made['scoring']} others are scored. Top-1 in per cent, of the "
         "smaller network, with its 95% interval (Wilson's).",
-        MEANING,
+        MEANING.replace("{repairing}", str(made["repairing"])),
         "Written by `python -m benchmarks.pretrained --data imagenet:DIR --markdown FILE` with secateurs "
         f"{made['secateurs']}, {libraries}, Python {made['python']}, {made['machine']}, {threads}, seed "
         f"{made['seed']}; SHA-256 of the images' file {made['data']}.",
@@ -103,6 +109,8 @@ MEANING = """\
 - *layers*: *global* compares players across layers by the bare score; *uniform* takes the same share of every layer.
   A random cut does so by itself.
 - *recovery*: what was done after the cut, on the calibration images. *batchnorm*: running statistics estimated anew.
+  *auto*: what `--recovery auto` does, but for what trains: it repairs with {repairing} of these images, evenly spaced,
+  judges by the others, and keeps the best, whose name is told.
 - *CPU s*: processor seconds for score, cut, check and recovery together.
 - There is one image of each class, so no class is on both sides: the labels that the Taylor score saw are never those
   of a scored image.

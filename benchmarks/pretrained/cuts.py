@@ -19,19 +19,21 @@ import secateurs
 from secateurs.criteria import SCORES, Magnitude, Random, Taylor
 from secateurs.measure import count_macs, count_params
 from secateurs.partition import Players
-from secateurs.recovery import RECOVERIES, Removal
+from secateurs.recovery import AUTO, LADDER, RECOVERIES, Removal, climb
 from secateurs.selection import fit_budget, within_layers
 from secateurs.signals import Signals
 from secateurs.spec import Budget, derive_seed
 from secateurs.structure import Shrunk
 from secateurs.training import evaluate
+from secateurs.zoo import TensorSplit
 
-from .sample import Sample
+from .sample import Sample, split
 
 Row = dict[str, Any]
 SCORE_BATCH, CALIBRATION_BATCH = 10, 50
 COMMON = (Magnitude.name, Taylor.name, Random.name)
 CONTROL = "random"
+UNTRAINED = tuple(rung for rung in LADDER if not rung.goes_on)  # of the ladder, what trains nothing
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,16 @@ class Plan:
         macs: shares of the dense network's MACs.
         scores: names in ``SCORES``.
         draws: how many random cuts.
-        recoveries: names in ``RECOVERIES``.
-        seed: of those.
+        recoveries: names in ``RECOVERIES``, or "auto": the ladder's rungs that train nothing.
+        repairing: how many of the images that calibrate repair what the ladder tries; the others judge it.
+        seed: of the random cuts.
     """
 
     macs: Sequence[float] = (0.8, 0.6)
     scores: Sequence[str] = COMMON
     draws: int = 3
-    recoveries: Sequence[str] = tuple(RECOVERIES)
+    recoveries: Sequence[str] = ("batchnorm", AUTO)
+    repairing: int = 100
     seed: int = 0
 
     def cuts(self) -> Iterator[tuple[float, str, str, int]]:
@@ -67,7 +71,7 @@ def rows(model: nn.Module, sample: Sample, plan: Plan) -> Iterator[Row]:
     bench = Bench(model, sample, plan.seed)
     yield bench.row(model, score="dense")
     for share, name, allocation, draw in plan.cuts():
-        yield from bench.cut(share, name, allocation, draw, plan.recoveries)
+        yield from bench.cut(share, name, allocation, draw, plan)
 
 
 class Bench:
@@ -92,7 +96,7 @@ class Bench:
         batches = list(self.sample.calibration.batches(SCORE_BATCH, epoch=None))
         return Signals(self.players, batches, generator=generator)
 
-    def cut(self, share: float, name: str, allocation: str, draw: int, recoveries: Sequence[str]) -> Iterator[Row]:
+    def cut(self, share: float, name: str, allocation: str, draw: int, plan: Plan) -> Iterator[Row]:
         """Cut the network; then its row, and one for every recovery."""
         players = self.players
         scores, scoring = self.scores(name, draw)
@@ -108,10 +112,23 @@ class Bench:
         about = {"score": name, "allocation": allocation, "draw": draw, "budget": share}
         about["predicted"] = round(players.amount("macs", keep))
         yield self.row(network, **about, seconds=scoring + cutting)
-        for recovery in recoveries:
+        for recovery in plan.recoveries:
+            if recovery == AUTO:
+                yield self._climbed(network, removal, plan.repairing, about, scoring + cutting)
+                continue
             batches = list(self.sample.calibration.batches(CALIBRATION_BATCH, epoch=None))
             better, seconds = timed(lambda: RECOVERIES[recovery]()(network, removal, batches).eval())  # noqa: B023
             yield self.row(better, **about, recovery=recovery, seconds=scoring + cutting + seconds)
+
+    def _climbed(self, network: nn.Module, removal: Removal, repairing: int, about: Row, before: float) -> Row:
+        """The row of the ladder's best network, which images that calibrate say, and what every rung gave there."""
+        repair, judge = apart(self.sample.calibration, repairing)
+        value = lambda model: evaluate(model, judge, SCORE_BATCH).accuracy  # noqa: E731
+        data = list(repair.batches(CALIBRATION_BATCH, epoch=None))
+        (best, tried), seconds = timed(lambda: climb(network, removal, data, value, 1.0, UNTRAINED))
+        rungs = [{"name": t.name, "value": t.value, "seconds": t.seconds, "kept": t.kept} for t in tried]
+        kept = [t.name for t in tried if t.kept][-1]
+        return self.row(best.eval(), **about, recovery=f"auto: {kept}", rungs=rungs, seconds=before + seconds)
 
     def row(self, network: nn.Module, **about: Any) -> Row:
         found = evaluate(network, self.sample.scoring, SCORE_BATCH)
@@ -119,6 +136,13 @@ class Bench:
         measured = {"params": count_params(network), "macs": count_macs(network, self.one)}
         measured |= {"correct": found.correct, "n": found.n, "top1": found.accuracy, "low": low, "high": high}
         return {"recovery": "none", **about, **measured, "loss": found.loss}
+
+
+def apart(images: TensorSplit, count: int) -> tuple[TensorSplit, TensorSplit]:
+    """``count`` of the images, evenly spaced, as they are sorted by class; and the others."""
+    chosen = torch.zeros(len(images), dtype=torch.bool)
+    chosen[torch.linspace(0, len(images) - 1, count).long()] = True
+    return split(images.x[chosen], images.y[chosen]), split(images.x[~chosen], images.y[~chosen])
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 Row = dict[str, Any]
 COLUMNS = ("MACs", "cut by", "layers", "recovery", "top-1", "95%", "params", "left", "MACs left", "predicted", "CPU s")
-WIDTHS = (5, 16, 8, 11, 6, 12, 10, 7, 10, 10, 7)
+WIDTHS = (5, 16, 8, 31, 6, 12, 10, 7, 10, 10, 7)
 LEFT = 4  # columns of words
 
 

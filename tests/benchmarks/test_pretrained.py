@@ -14,6 +14,7 @@ from benchmarks.pretrained import cuts, network, sample, table
 from secateurs.errors import DataError, ModelError
 
 SOME = ("batchnorm", "bias")
+AUTO = "auto"
 
 
 def fake(calibration: int = 24, scoring: int = 16) -> sample.Sample:
@@ -44,6 +45,22 @@ def test_images_are_served_as_the_network_was_trained() -> None:
         iter(sample.split(torch.full((1, 3, 2, 2), 255, dtype=torch.uint8), torch.zeros(1)).batches(1, epoch=None))
     )
     assert torch.allclose(x, torch.ones(1, 3, 2, 2))
+
+
+def test_what_repairs_and_what_judges_are_apart_and_evenly_spaced() -> None:
+    x = torch.arange(50).view(-1, 1, 1, 1).expand(-1, 3, 2, 2).byte()
+    repair, judge = cuts.apart(sample.split(x, torch.arange(50)), 5)
+    assert repair.y.tolist() == [0, 12, 24, 36, 49] and sorted([*repair.y.tolist(), *judge.y.tolist()]) == [*range(50)]
+    assert repair.x[:, 0, 0, 0].tolist() == repair.y.tolist()
+
+
+def test_auto_keeps_what_its_own_judge_likes_best() -> None:
+    torch.manual_seed(0)
+    plan = cuts.Plan(macs=(0.5,), scores=("magnitude",), recoveries=(AUTO,), repairing=12)
+    for row in [r for r in cuts.rows(tiny(), fake(), plan) if r["recovery"].startswith("auto: ")]:
+        values = {rung["name"]: rung["value"] for rung in row["rungs"]}
+        assert list(values) == ["none", *(rung.name for rung in cuts.UNTRAINED)][: len(values)]
+        assert values[row["recovery"].removeprefix("auto: ")] == max(values.values())
 
 
 def test_another_source_is_refused(tmp_path: Path) -> None:
