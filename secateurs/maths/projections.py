@@ -51,12 +51,7 @@ def _one(V: np.ndarray, generator: torch.Generator) -> np.ndarray:
         heights = left.cumsum()
         candidates = np.minimum(heights.searchsorted((1 - draws[0]) * heights[-1]), n - 1)
         rows = V[:, candidates].T - along[:done, candidates].T @ spans[:done]
-        gram = rows @ rows.T
-        own = gram.diagonal()
-        jitter = _jitter(len(gram))
-        factor = np.linalg.cholesky(gram + np.diag(own * jitter))
-        passed = factor.diagonal() ** 2 > own * np.maximum(draws[1], 64 * jitter)
-        passed &= (~passed).cumsum() <= 1
+        passed = accepted_of_one(rows @ rows.T, draws[1])
         span = np.linalg.qr(rows[passed].T)[0].T
         fresh = slice(done, done + len(span))
         spans[fresh] = span
@@ -67,6 +62,19 @@ def _one(V: np.ndarray, generator: torch.Generator) -> np.ndarray:
         left[out] = 0.0
         done = fresh.stop
     return out
+
+
+def accepted_of_one(gram: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Which candidates a round takes in, ``(s,)``: of those before the second that fails all but the first that does.
+
+    Args:
+        gram: of what is left of their rows, ``(s, s)``. draws: uniform, ``(s,)``.
+    """
+    own, jitter = gram.diagonal(), _jitter(len(gram))
+    factor = np.linalg.cholesky(gram + np.diag(own * jitter))
+    passed = factor.diagonal() ** 2 > own * np.maximum(draws, 64 * jitter)
+    passed &= (~passed).cumsum() <= 1
+    return passed
 
 
 def _many(basis: Tensor, sizes: Tensor, generator: torch.Generator) -> Tensor:
@@ -80,14 +88,10 @@ def _many(basis: Tensor, sizes: Tensor, generator: torch.Generator) -> Tensor:
         candidates = torch.searchsorted(heights, (1 - draws[0]) * heights[:, -1:]).clamp_max_(n - 1)
         rows = basis.gather(2, candidates[:, None].expand(-1, k, -1)).mT
         gram = torch.bmm(rows, rows.mT)
-        own = gram.diagonal(dim1=1, dim2=2)
-        eye, jitter = torch.eye(gram.shape[1]).to(gram), _jitter(gram.shape[1])
-        # Members that are complete have nothing left, and their Gram matrices are zero.
-        factor = torch.linalg.cholesky(gram + torch.diag_embed(own * jitter + (own <= 0).to(own)))
-        passed = factor.diagonal(dim1=1, dim2=2).square() > own * draws[1].clamp_min(64 * jitter)
-        passed &= (~passed).cumsum(1) <= 1
+        passed = accepted_of_many(gram, draws[1])
         passed &= passed.cumsum(1) <= missing[:, None]
-        factor = torch.linalg.cholesky(torch.where(passed[:, :, None] & passed[:, None], gram, eye))
+        both = passed[:, :, None] & passed[:, None]
+        factor = torch.linalg.cholesky(torch.where(both, gram, torch.eye(gram.shape[1]).to(gram)))
         span = torch.linalg.solve_triangular(factor, rows * passed[:, :, None], upper=False)
         along = torch.bmm(span, basis)
         basis.baddbmm_(span.mT, along, alpha=-1)
@@ -95,6 +99,16 @@ def _many(basis: Tensor, sizes: Tensor, generator: torch.Generator) -> Tensor:
         left = (left - along.square().sum(1)).clamp_min_(0).masked_fill_(out[:, :n], 0.0)
         missing -= passed.sum(1)
     return out[:, :n]
+
+
+def accepted_of_many(gram: Tensor, draws: Tensor) -> Tensor:
+    """The same of a batch: ``(b, s, s)``, ``(b, s)`` → ``(b, s)``."""
+    own, jitter = gram.diagonal(dim1=1, dim2=2), _jitter(gram.shape[1])
+    # Members that are complete have nothing left, and their Gram matrices are zero.
+    factor = torch.linalg.cholesky(gram + torch.diag_embed(own * jitter + (own <= 0).to(own)))
+    passed = factor.diagonal(dim1=1, dim2=2).square() > own * draws.clamp_min(64 * jitter)
+    passed &= (~passed).cumsum(1) <= 1
+    return passed
 
 
 def _candidates(missing: int) -> int:
