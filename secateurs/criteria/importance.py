@@ -80,7 +80,7 @@ class ImportanceIn(_Incident):
 
     def weights(self, players: Players) -> Iterator[tuple[Tensor, Tensor]]:
         made = producers(players)
-        yield from made.stacked([p.detach() for p in made.parameters])
+        yield from made.stacked([p.detach().cpu() for p in made.parameters])
 
 
 class ImportanceInSigned(ImportanceIn):

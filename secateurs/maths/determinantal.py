@@ -11,7 +11,6 @@ projected out: O(n·k²), in products of matrices.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from .elementary import choose, log_elementary, marginals, uniform
 from .ensembles import Dual, Ensemble, Primal
+from .projections import projection_mask
 
 
 class Determinantal:
@@ -186,12 +186,14 @@ class Determinantal:
         if width > index.shape[1]:
             basis = torch.cat([basis, basis.new_zeros(len(basis), width - index.shape[1], self.size)], 1)
         place = torch.arange(width, device=held.device)
-        basis = basis * (place < held[:, None])[:, :, None]
-        if bool((held < sizes).any()):
+        if bool((held < width).any()):
+            basis *= (place < held[:, None])[:, :, None]
+        short = held < sizes
+        if bool(short.any()):
             noise = torch.randn(basis.shape, generator=generator, dtype=basis.dtype, device=generator.device)
             rest = (place >= held[:, None]) & (place < sizes[:, None])
             basis = torch.where(rest[:, :, None], noise.to(basis.device), basis)
-        if isinstance(self._ensemble, Dual) or bool((held < sizes).any()):
+        if isinstance(self._ensemble, Dual) or bool(short.any()):
             basis = _orthonormal(basis) * (place < sizes[:, None])[:, :, None]
         return projection_mask(basis, sizes, generator)
 
@@ -210,62 +212,6 @@ class Determinantal:
 
     def _out(self, batch: Tensor) -> Tensor:
         return batch[0] if self._single else batch
-
-
-def projection_mask(basis: Tensor, sizes: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw from projection DPPs: k items, P(Y) = det(V_Y)².
-
-    Items come one after another, each in proportion to the squared norm of what is left of its row of V when the rows
-    of those before it are projected out. That norm is brought up to date for all items once a round only. Some
-    candidates are drawn by it, and one whose remainder has shrunk since is accepted with the ratio of the two, which
-    the Cholesky factor of the candidates' Gram matrix holds as long as all before it were accepted. So a round takes
-    in candidates up to the first that is refused, about √k of them, by two products with V.
-
-    Args:
-        basis: ``(b, k, n)`` orthonormal rows (Vᵀ), zero beyond each member's own size; it is overwritten.
-        sizes: ``(b,)``.
-    Returns:
-        ``(b, n)`` mask.
-    """
-    count, k, n = basis.shape
-    out = torch.zeros(count, n + 1, dtype=torch.bool, device=basis.device)  # a last place for who is not accepted
-    left, missing = basis.square().sum(1), sizes.clone()
-    while most := int(missing.max()):
-        draws = uniform((count, min(most, 2 * math.isqrt(most)), 2), generator, basis)
-        heights = left.cumsum(1)
-        candidates = torch.searchsorted(heights, (1 - draws[..., 0]) * heights[:, -1:]).clamp_max_(n - 1)
-        rows = basis.gather(2, candidates[:, None].expand(-1, k, -1)).mT
-        accepted, factor = _accepted(torch.bmm(rows, rows.mT), draws[..., 1], missing)
-        number = accepted.sum(1)
-        longest = int(number.max())
-        rows, factor = rows[:, :longest] * accepted[:, :longest, None], factor[:, :longest, :longest]
-        span = torch.linalg.solve_triangular(factor, rows, upper=False)
-        along = torch.bmm(span, basis)
-        basis.baddbmm_(span.mT, along, alpha=-1)
-        out.scatter_(1, torch.where(accepted, candidates, n), True)
-        left = (left - along.square().sum(1)).clamp_min_(0).masked_fill_(out[:, :n], 0.0)
-        missing -= number
-    return out[:, :n]
-
-
-def _accepted(gram: Tensor, draws: Tensor, missing: Tensor) -> tuple[Tensor, Tensor]:
-    """The candidates before the first that is refused, at most as many as are ``missing``.
-
-    Args:
-        gram: of what is left of their rows, ``(b, s, s)``. draws: uniform, ``(b, s)``.
-    Returns:
-        who is accepted, ``(b, s)``, and their Cholesky factor, ``(b, s, s)``, the identity elsewhere.
-    """
-    own = gram.diagonal(dim1=1, dim2=2)
-    # One that comes twice has nothing left the second time: what is added keeps the factor real, and is refused.
-    tiny = torch.finfo(gram.dtype).eps * 16
-    factor, failed = torch.linalg.cholesky_ex(gram + torch.diag_embed(own * tiny))
-    rest = factor.diagonal(dim1=1, dim2=2).square()
-    passed = (rest > own * draws.clamp_min(tiny * 64)).cumprod(1).bool()
-    limit = torch.where(failed > 0, torch.minimum(missing, failed - 1), missing)
-    passed &= torch.arange(draws.shape[1], device=draws.device) < limit[:, None]
-    eye = torch.eye(draws.shape[1], dtype=gram.dtype, device=gram.device)
-    return passed, torch.where(passed[:, :, None], factor, eye)
 
 
 def _orthonormal(rows: Tensor) -> Tensor:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from subsets import Subset, law, p_value, same_law
 from torch import Tensor
 
 from secateurs.maths import Determinantal
 from secateurs.maths import determinantal as module
+from secateurs.maths.projections import accepted_of_many, accepted_of_one, projection_mask
 
 DRAWS = 20_000
 
@@ -47,6 +50,39 @@ def test_single_draws_have_the_law(k: int | None) -> None:
     held, g = Determinantal(kernel), torch.Generator().manual_seed(2)
     drawn = [tuple(held.sample(g, k).tolist()) for _ in range(800)]
     assert p_value(drawn, law(kernel.numpy(), k)) > 1e-3
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 10**6))
+@settings(max_examples=300, deadline=None)
+def test_a_round_takes_in_whom_going_one_by_one_would(candidates: int, d: int, seed: int) -> None:
+    """Reference: one after another, accepted with (what is left when the accepted are projected out)/(its own norm). A
+    round's are the first of these, in order, and at least one; some candidates come twice, some are alike."""
+    g = torch.Generator().manual_seed(seed)
+    items = torch.randn(candidates, d, generator=g, dtype=torch.float64)
+    items += items[0] * torch.rand(candidates, 1, generator=g, dtype=torch.float64)
+    rows = items[torch.randint(candidates, (candidates,), generator=g)]
+    draws = torch.rand(candidates, generator=g, dtype=torch.float64)
+    expected, basis = [], torch.zeros(0, d, dtype=torch.float64)
+    for j, (row, draw) in enumerate(zip(rows, draws.tolist())):
+        rest = row - (basis @ row) @ basis
+        if float(rest @ rest) > max(draw, 1e-9) * float(row @ row):
+            expected.append(j)
+            basis = torch.cat([basis, (rest / rest.norm())[None]])
+    gram = rows @ rows.T
+    one = np.flatnonzero(accepted_of_one(gram.numpy(), draws.numpy())).tolist()
+    many = accepted_of_many(gram.expand(3, -1, -1), draws.expand(3, -1))[1].nonzero().flatten().tolist()
+    assert one == many == expected[: len(one)] and one[0] == 0
+
+
+def test_rounds_of_many_candidates() -> None:
+    """k = 7 of 9: candidates often come twice and fail in a round, singly drawn and in a batch."""
+    V = torch.linalg.qr(_features(9, 7, 2)).Q.mT
+    chances, g = law((V.mT @ V).numpy(), 7), torch.Generator().manual_seed(8)
+    sizes = torch.tensor([7])
+    alone = torch.cat([projection_mask(V[None].clone(), sizes, g) for _ in range(2000)])
+    assert p_value(_drawn(alone), chances) > 1e-3
+    together = projection_mask(V.repeat(DRAWS, 1, 1), sizes.repeat(DRAWS), g)
+    assert p_value(_drawn(together), chances) > 1e-3
 
 
 @pytest.mark.parametrize("k", [None, 2, 3])
