@@ -74,8 +74,9 @@ def losses(rows: Rows, wide: Rows, inputs: int) -> Section:
         f"Losses of the same student under two cuts, {count} rounds ({broad} of D). Difference: the first loss minus "
         "the second, means over rounds. A claim agrees where the difference has its sign at every level that it "
         f"speaks of and p < {LEVEL} there (paired t-test), disagrees where p < {LEVEL} for the other sign anywhere, "
-        "else it is undecided. A DPP of one node and a random one are nearly the same. Pictures: students pruned as "
-        "they were trained, bands of one standard deviation between rounds."
+        "else it is undecided. The tests are not corrected for their number. A DPP of one node and a random one are "
+        "nearly the same. Pictures: students pruned as they were trained, bands of one standard deviation between "
+        "rounds."
     )
     return Section("Figure 2 A–D: nodes and edges", columns, table, note, brief=[0, 2, 3, 4, 6], figures=drawn)
 

@@ -1,9 +1,9 @@
 """Table 3 of Acharyya et al. (2021) as printed, and what their public code logged (boyu-zhang-25/DropConnect_DPP).
 
-The logs of DPP node and of random edge date from January and early February 2020, when the code pruned the student as
-it was trained; the other methods were added in May 2020, when it rescaled the rows of w first. In every log the
-unpruned loss is the same to all digits: ten rounds are ten lots of masks of one student. That loss is a mean squared
-error, all others are halved.
+The logs of DPP node and of random edge date from January and early February 2020. The code of January pruned the
+student as it was trained, and all of these logs have its unpruned loss, the same to all digits: ten rounds are ten lots
+of masks of one student. That loss is a mean squared error, all others are halved. The other methods were added in May
+2020, when the code rescaled the rows of w first; no log of them is public, so their state is inferred.
 """
 
 from __future__ import annotations

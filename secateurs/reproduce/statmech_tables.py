@@ -103,15 +103,18 @@ def _table_words(rows: Rows, noise: float) -> str:
     outside = sum(abs(far(values, target)) > SIGMAS for values, target in zip(ours, printed.mean))
     return (
         f"Half the mean squared error, mean ± standard deviation s of {count} rounds, each with a teacher of its own. "
-        "The authors' logs of DPP node and random edge come from students pruned as they were trained, what they have "
-        "of the other methods from students whose rows of w were rescaled to norm √N first, and ours is held against "
-        "theirs in the same state. Each of their logs is of one student, for its unpruned loss is the same to all "
-        "digits in every round: their spread is that of masks, ours of teachers. 'One student': (ours − "
+        "Ours is held against theirs in the state in which their students were when they were pruned. Their code of "
+        "January 2020 pruned students as they were trained, and all their public logs of DPP node and random edge "
+        "share that code's unpruned loss. It rescaled rows of w to norm √N when the other methods were added, in May "
+        "2020; of these no log is public, so that their state is inferred from the code, and from the numbers of the "
+        "table of variants below. The unpruned loss is the same to all digits in every round of a log: ten rounds are "
+        "ten lots of masks of one student, their spread is that of masks, ours of teachers. 'One student': (ours − "
         "theirs)/(s·√(1 + 1/n)), as one more round would stray; the verdict allows 3. 'Standard errors': the same in "
-        f"s/√n, as if theirs were an expectation. {words} The random edge column is printed {below:.3f} below the "
-        f"authors' logs at every level; the logs are what is compared. Held against the print, {outside} of the 5 "
-        "levels disagree. Theory, of a student that has converged and teachers of norm √N: Theorem 1 (k ≤ 2), Theorem "
-        "3, Lemma 2 over uniform subsets (random and importance node), and a formula of ours for importance edge."
+        "s/√n, as if theirs were an expectation, the stricter measure. States and yardstick were settled with the "
+        f"figures in sight. {words} The random edge column is printed {below:.3f} below the authors' logs at every "
+        f"level; the logs are what is compared. Held against the print, {outside} of the 5 levels disagree. Theory, of "
+        "a student that has converged and teachers of norm √N: Theorem 1 (k ≤ 2), Theorem 3, Lemma 2 over uniform "
+        "subsets (random and importance node), and a formula of ours for importance edge."
     )
 
 
