@@ -76,8 +76,9 @@ def write(options: argparse.Namespace, rows: list[cuts.Row], images: sample.Samp
         "data": images.hash,
         "calibration": len(images.calibration),
         "scoring": len(images.scoring),
-        "repairing": options.repairing,
     }
+    if AUTO in options.recoveries:
+        made["repairing"] = options.repairing
     texts = {
         options.json: json.dumps({"made": made, "rows": rows}, indent=1) + "\n",
         options.markdown: table.markdown(rows, about(made)),
@@ -96,21 +97,23 @@ def about(made: dict[str, Any]) -> list[str]:
         f"EfficientNet-Lite0 (timm's `{made['network']}`) with published weights, nothing trained. "
         f"{made['calibration']} images calibrate, {made['scoring']} others are scored. Top-1 in per cent, of the "
         "smaller network, with its 95% interval (Wilson's).",
-        MEANING.replace("{repairing}", str(made["repairing"])),
+        MEANING.replace("{auto}", CLIMBED.format(made["repairing"]) if "repairing" in made else ""),
         "Written by `python -m benchmarks.pretrained --data imagenet:DIR --markdown FILE` with secateurs "
         f"{made['secateurs']}, {libraries}, Python {made['python']}, {made['machine']}, {threads}, seed "
         f"{made['seed']}; SHA-256 of the images' file {made['data']}.",
     ]
 
 
+CLIMBED = """
+  *auto*: what `--recovery auto` does, but for what trains: it repairs with {} of these images, evenly spaced, judges by
+  the others, and keeps the best, whose name is told."""
 MEANING = """\
 - *MACs*: the budget. *MACs left* are counted on the smaller network, and compared with those that the structure
   *predicted*.
 - *layers*: *global* compares players across layers by the bare score; *uniform* takes the same share of every layer.
   A random cut does so by itself.
-- *recovery*: what was done after the cut, on the calibration images. *batchnorm*: running statistics estimated anew.
-  *auto*: what `--recovery auto` does, but for what trains: it repairs with {repairing} of these images, evenly spaced,
-  judges by the others, and keeps the best, whose name is told.
+- *recovery*: what was done after the cut, on the calibration images. *batchnorm*: running statistics
+  estimated anew.{auto}
 - *CPU s*: processor seconds for score, cut, check and recovery together.
 - There is one image of each class, so no class is on both sides: the labels that the Taylor score saw are never those
   of a scored image.
