@@ -4,9 +4,11 @@ from ..signals import Signals
 from .activation import Activation, Apoz
 from .base import Score
 from .bn_scale import BNScale
+from .determinantal import Determinant
 from .fisher import Fisher
 from .geometric_median import GeometricMedian
 from .grasp import Grasp
+from .importance import Importance, ImportanceIn, ImportanceInSigned, ImportanceSigned
 from .magnitude import Magnitude, MagnitudeL1
 from .obd import OBD
 from .obs import OBS
@@ -34,6 +36,11 @@ SCORES: dict[str, type[Score]] = {
         Snip,
         Grasp,
         SynFlow,
+        Determinant,
+        Importance,
+        ImportanceSigned,
+        ImportanceIn,
+        ImportanceInSigned,
         Random,
     )
 }
@@ -45,9 +52,14 @@ __all__ = [
     "Activation",
     "Apoz",
     "BNScale",
+    "Determinant",
     "Fisher",
     "GeometricMedian",
     "Grasp",
+    "Importance",
+    "ImportanceIn",
+    "ImportanceInSigned",
+    "ImportanceSigned",
     "Magnitude",
     "MagnitudeL1",
     "Random",

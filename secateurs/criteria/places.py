@@ -37,14 +37,27 @@ def scales(players: Players) -> Iterator[tuple[Tensor, Tensor]]:
 def consumers(players: Players) -> dict[str, tuple[nn.Module, Tensor, int]]:
     """Modules that read what players carry, by name: the module, the player of each of its inputs, and the dimension
     of its input tensor that these lie along."""
+    return _linear(players, "in")
+
+
+def makers(players: Players) -> dict[str, tuple[nn.Module, Tensor, int]]:
+    """Modules whose outputs players are, before any nonlinearity, by name: the module, the player of each of its
+    outputs, and the dimension of its output tensor that these lie along."""
+    return _linear(players, "out")
+
+
+def _linear(players: Players, side: str) -> dict[str, tuple[nn.Module, Tensor, int]]:
     out: dict[str, tuple[nn.Module, Tensor, int]] = {}
     for name, axis, found in _owned(players):
         path, _, leaf = name.rpartition(".")
         module = players.model.get_submodule(path)
         if leaf != "weight" or not isinstance(module, (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)):
             continue
-        width = module.in_features if isinstance(module, nn.Linear) else module.in_channels
-        if role(module, leaf, axis, module.weight.dim()) == "in" and len(found) == width:
+        if isinstance(module, nn.Linear):
+            width = module.in_features if side == "in" else module.out_features
+        else:
+            width = module.in_channels if side == "in" else module.out_channels
+        if role(module, leaf, axis, module.weight.dim()) == side and len(found) == width:
             out[path] = (module, found, -1 if isinstance(module, nn.Linear) else 1)
     return out
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 PIECE = 1 << 22  # random numbers held at a time
-_HALVINGS = 50  # θ is only to be good: whatever it is, what is accepted has the same law
+_HALVINGS = 14  # θ is only to be good: whatever it is, what is accepted has the same law
 
 
 def log_elementary(log_values: Tensor, k: int) -> Tensor:

@@ -41,9 +41,9 @@ class OneShotOptions(TrainOptions):
         cut: fraction of all steps trained densely before the cut; by default 0.5, or 0 for scores that are meant for
             untrained networks.
         calibration: batches of training data that are looked at; by default as many as the score asks for, mostly 16.
-        allocation: ``global`` compares scores across layers; ``uniform`` takes the same share of every layer; ``erk``
-            keeps a share in proportion to (sum of a layer's dimensions) / (their product); ``shares`` what ``shares``
-            says.
+        allocation: ``global`` compares scores across layers; ``uniform`` takes the same share of every layer;
+            ``neuron``, for single weights, the same number of every neuron's inputs; ``erk`` keeps a share in
+            proportion to (sum of a layer's dimensions) / (their product); ``shares`` what ``shares`` says.
         shares: relative densities of layers, by name or pattern, such as ``fc1=0.2``; the later one holds, and layers
             that none names have 1. Given alone, they make the allocation ``shares``.
         pattern: ``n:m``, such as 2:4: of every m consecutive weights along the input exactly the n best stay, whatever
@@ -56,7 +56,7 @@ class OneShotOptions(TrainOptions):
 
     cut: float | None = Field(default=None, ge=0, lt=1)
     calibration: int | None = Field(default=None, ge=1)
-    allocation: Literal["global", "uniform", "erk", "shares"] = "global"
+    allocation: Literal["global", "uniform", "neuron", "erk", "shares"] = "global"
     shares: tuple[str, ...] = Field(default=(), validate_default=True)
     rounds: int | None = Field(default=None, ge=1)
     probes: int = Field(default=16, ge=1)

@@ -10,7 +10,7 @@ from .layerwise import layer_counts, layerwise, round_rate
 from .pattern import parse_pattern, pattern_mask, unpatterned
 from .shares import by_shares, erk, parse_shares
 from .top import top_k
-from .uniform import within_layers
+from .uniform import within_layers, within_neurons
 
 Allocation: TypeAlias = Callable[[Players, PerPlayer], PerPlayer]
 
@@ -18,6 +18,7 @@ ALLOCATIONS: dict[str, Allocation] = {
     "global": lambda players, scores: scores,
     "uniform": within_layers,
     "erk": erk,
+    "neuron": within_neurons,
 }
 """How much where: from scores to the priority that the cut goes by."""
 
@@ -36,4 +37,5 @@ __all__ = [
     "top_k",
     "unpatterned",
     "within_layers",
+    "within_neurons",
 ]

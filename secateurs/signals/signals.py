@@ -15,7 +15,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -172,20 +172,29 @@ class Signals:
             total += signs * gates.dot(self.product(gates.tangent(theta, signs)), theta)
         return total if exact else total / self.probes
 
-    def visit(self, modules: Mapping[str, nn.Module], look: Callable[[str, Tensor], None]) -> None:
+    def visit(
+        self, modules: Mapping[str, nn.Module], look: Callable[[str, Tensor], None], *, outputs: bool = False
+    ) -> None:
         """Run the model over every batch, without gradients.
 
         Args:
             modules: those to watch, by name.
             look: called with a module's name and the first tensor it is given, at every call of it.
+            outputs: the first that it returns instead.
         """
 
-        def hook(name: str) -> Callable[[nn.Module, tuple, dict], None]:
+        def before(name: str) -> Callable[[nn.Module, tuple, dict], None]:
             return lambda _, args, kwargs: look(name, args[0] if args else next(iter(kwargs.values())))
+
+        def after(name: str) -> Callable[[nn.Module, tuple, Any], None]:
+            return lambda _, args, out: look(name, out if isinstance(out, Tensor) else out[0])
 
         with self.mode() as model, contextlib.ExitStack() as stack, torch.no_grad():
             for name, module in modules.items():
-                stack.callback(module.register_forward_pre_hook(hook(name), with_kwargs=True).remove)
+                if outputs:
+                    stack.callback(module.register_forward_hook(after(name)).remove)
+                else:
+                    stack.callback(module.register_forward_pre_hook(before(name), with_kwargs=True).remove)
             for x, _ in self.batches:
                 model(x)
 

@@ -135,4 +135,4 @@ def test_reading_shares() -> None:
     for given_, message in cases:
         with pytest.raises(RunError, match=message):
             read_options(OneShotOptions, "snip", given_)
-    assert set(ALLOCATIONS) == {"global", "uniform", "erk"}
+    assert set(ALLOCATIONS) == {"global", "uniform", "neuron", "erk"}
