@@ -15,6 +15,7 @@ import torch
 import secateurs
 from secateurs.criteria import SCORES
 from secateurs.errors import SecateursError
+from secateurs.recovery import RECOVERIES
 
 from . import __doc__ as summary
 from . import cuts, network, sample, table
@@ -29,6 +30,8 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--data", required=True, help="imagenet:DIR")
     parser.add_argument("--macs", type=float, nargs="+", default=[0.8, 0.6], help="shares to keep (default 0.8 0.6)")
     parser.add_argument("--scores", nargs="+", default=list(cuts.COMMON), choices=list(SCORES), metavar="NAME")
+    known = list(RECOVERIES)
+    parser.add_argument("--recoveries", nargs="*", default=known, choices=known, metavar="NAME", help="after every cut")
     parser.add_argument("--draws", type=int, default=3, help="random cuts at each share (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the division in two, and of the random cuts")
     parser.add_argument("--threads", type=int, default=1)
@@ -44,7 +47,7 @@ def main(arguments: list[str]) -> None:
         images, model = sample.read(options.data, options.seed), network.pretrained()
     except SecateursError as error:
         raise SystemExit(str(error)) from error
-    plan = cuts.Plan(options.macs, options.scores, options.draws, options.seed)
+    plan = cuts.Plan(options.macs, options.scores, options.draws, options.recoveries, options.seed)
     print(table.line(table.COLUMNS), flush=True)
     found: list[cuts.Row] = []
     for row in cuts.rows(model, images, plan):

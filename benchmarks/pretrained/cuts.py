@@ -42,12 +42,14 @@ class Plan:
         macs: shares of the dense network's MACs.
         scores: names in ``SCORES``.
         draws: how many random cuts.
+        recoveries: names in ``RECOVERIES``.
         seed: of those.
     """
 
     macs: Sequence[float] = (0.8, 0.6)
     scores: Sequence[str] = COMMON
     draws: int = 3
+    recoveries: Sequence[str] = tuple(RECOVERIES)
     seed: int = 0
 
     def cuts(self) -> Iterator[tuple[float, str, str, int]]:
@@ -65,7 +67,7 @@ def rows(model: nn.Module, sample: Sample, plan: Plan) -> Iterator[Row]:
     bench = Bench(model, sample, plan.seed)
     yield bench.row(model, score="dense")
     for share, name, allocation, draw in plan.cuts():
-        yield from bench.cut(share, name, allocation, draw)
+        yield from bench.cut(share, name, allocation, draw, plan.recoveries)
 
 
 class Bench:
@@ -90,7 +92,7 @@ class Bench:
         batches = list(self.sample.calibration.batches(SCORE_BATCH, epoch=None))
         return Signals(self.players, batches, generator=generator)
 
-    def cut(self, share: float, name: str, allocation: str, draw: int) -> Iterator[Row]:
+    def cut(self, share: float, name: str, allocation: str, draw: int, recoveries: Sequence[str]) -> Iterator[Row]:
         """Cut the network; then its row, and one for every recovery."""
         players = self.players
         scores, scoring = self.scores(name, draw)
@@ -106,9 +108,9 @@ class Bench:
         about = {"score": name, "allocation": allocation, "draw": draw, "budget": share}
         about["predicted"] = round(players.amount("macs", keep))
         yield self.row(network, **about, seconds=scoring + cutting)
-        for recovery, kind in RECOVERIES.items():
+        for recovery in recoveries:
             batches = list(self.sample.calibration.batches(CALIBRATION_BATCH, epoch=None))
-            better, seconds = timed(lambda: kind()(network, removal, batches).eval())  # noqa: B023
+            better, seconds = timed(lambda: RECOVERIES[recovery]()(network, removal, batches).eval())  # noqa: B023
             yield self.row(better, **about, recovery=recovery, seconds=scoring + cutting + seconds)
 
     def row(self, network: nn.Module, **about: Any) -> Row:

@@ -1,9 +1,7 @@
 """Optimal brain surgeon: what removal costs once the weights that stay have made up for it.
 
-With per-example gradients as columns of G (elements × N), the Hessian is taken as H = λI + GGᵀ/N. Everything is solved
-in N × N, by Woodbury's identity, with M = λN·I + GᵀG:
-
-    H⁻¹ = (I − G·M⁻¹Gᵀ)/λ
+The Hessian is made of single examples' gradients, H = λI + GGᵀ/N, and solved with as in :mod:`secateurs.maths.fisher`,
+where M = λN·I + GᵀG.
 """
 
 from __future__ import annotations
@@ -13,12 +11,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..maths.fisher import PIECE, compensation, gram, shift, shifted
 from ..partition import Players
 from ..shapes import Mask, PerPlayer
 from ..signals import Signals
 from .base import Score
-
-PIECE = 1 << 24  # numbers held at a time
 
 
 class OBS(Score):
@@ -45,13 +42,13 @@ class OBS(Score):
 
     def __call__(self, players: Players, signals: Signals) -> PerPlayer:
         grads = signals.example_gradients
-        shift = self.shift(grads)
-        gram = _gram(grads) + shift * torch.eye(len(grads), dtype=torch.float64, device=grads.device)
+        by = shift(grads, self.damping)
+        square = shifted(gram(grads), by)
         if players.granularity == "weight":
-            energy = _single(players, signals, grads, gram)
+            energy = _single(players, signals, grads, square)
         else:
-            energy = _grouped(players, signals, grads, gram)
-        return (0.5 * shift / len(grads) * energy).to(players.dtype)
+            energy = _grouped(players, signals, grads, square)
+        return (0.5 * by / len(grads) * energy).to(players.dtype)
 
     def repair(self, players: Players, signals: Signals, keep: Mask) -> None:
         grads, gates = signals.example_gradients, players.gates
@@ -59,32 +56,15 @@ class OBS(Score):
         gates.scaled(ones, keep.to(ones[0]), out=ones)
         stays = torch.cat([t.flatten() for t in ones]).to(grads)
         theta = torch.cat([t.flatten() for t in signals.theta]).to(grads)
-        lost = (grads @ (theta * (1 - stays))).double()
-        kept = _gram(grads, stays) + self.shift(grads) * torch.eye(len(grads), dtype=torch.float64, device=grads.device)
-        change = (torch.linalg.solve(kept, lost).to(grads) @ grads) * stays
+        change = compensation(grads, theta, stays, shift(grads, self.damping))
         with torch.no_grad():
             for parameter, piece in zip(gates.parameters, change.split([p.numel() for p in gates.parameters])):
                 parameter.add_(piece.view_as(parameter))
 
-    def shift(self, grads: Tensor) -> float:
-        """λN of these gradients, ``(N, elements)``; where they are all zero any λ will do."""
-        mean = float(torch.einsum("nd,nd->n", grads, grads).double().sum()) / grads.shape[1]
-        return self.damping * mean or self.damping
 
-
-def _gram(grads: Tensor, weight: Tensor | None = None) -> Tensor:
-    """GᵀG in float64, ``(N, N)``, over the elements that ``weight`` leaves."""
-    total = torch.zeros(len(grads), len(grads), dtype=torch.float64, device=grads.device)
-    step = max(1, PIECE // len(grads))
-    for start in range(0, grads.shape[1], step):
-        part = grads[:, start : start + step].double()
-        total += (part if weight is None else part * weight[start : start + step]) @ part.T
-    return total
-
-
-def _single(players: Players, signals: Signals, grads: Tensor, gram: Tensor) -> PerPlayer:
+def _single(players: Players, signals: Signals, grads: Tensor, square: Tensor) -> PerPlayer:
     """w² + u²/(1 − q) per weight with q = aᵀM⁻¹a, which is w²/(1 − q): by Sherman & Morrison, in float64."""
-    factor = torch.linalg.cholesky(gram)
+    factor = torch.linalg.cholesky(square)
     pieces = []
     for start in range(0, grads.shape[1], max(1, PIECE // len(grads))):
         part = grads[:, start : start + max(1, PIECE // len(grads))].double()
@@ -95,7 +75,7 @@ def _single(players: Players, signals: Signals, grads: Tensor, gram: Tensor) -> 
     return players.gates.dot(shaped, [torch.ones_like(e) for e in shaped])
 
 
-def _grouped(players: Players, signals: Signals, grads: Tensor, gram: Tensor) -> PerPlayer:
+def _grouped(players: Players, signals: Signals, grads: Tensor, square: Tensor) -> PerPlayer:
     """‖θ_g‖² + u_gᵀ(M − A_gᵀA_g)⁻¹u_g, some players at a time."""
     count = len(grads)
     sizes = [t.numel() for t in signals.theta]
@@ -107,8 +87,8 @@ def _grouped(players: Players, signals: Signals, grads: Tensor, gram: Tensor) ->
     step = max(1, PIECE // (count * (count + widest)))
     for start in range(0, players.count, step):
         stop = min(start + step, players.count)
-        left = gram.repeat(stop - start, 1, 1)
-        slope = gram.new_zeros(stop - start, count)
+        left = square.repeat(stop - start, 1, 1)
+        slope = square.new_zeros(stop - start, count)
         for who, rows in slices:
             mine = (who >= start) & (who < stop)
             if not bool(mine.any()):

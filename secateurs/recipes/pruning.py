@@ -23,9 +23,9 @@ from ..spec import Budget
 from ..storage import save_tree
 from ..structure import Surgery, replay
 from ..training import Callback, Trainer
+from ..training.distillation import distillation
 from .latency import Clock
 from .masks import erase, zeros_of
-from .options import TrainOptions
 
 SAMPLE = 20_000  # players listed in a record at most
 
@@ -186,7 +186,8 @@ class Pruning(Callback):
         for group in trainer.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         if self.teacher is not None and self.options.distill > 0:
-            trainer.loss = distilled(self.teacher, self.options)
+            o = self.options
+            trainer.loss = distillation(self.teacher, o.distill, o.temperature, o.label_smoothing)
 
     # -- snapshots and resuming ---------------------------------------------------------------------------
 
@@ -271,19 +272,3 @@ class Pruning(Callback):
         assert self.outcome is not None
         text = self.outcome["certificate"]
         return Certificate.model_validate_json(text) if text else None
-
-
-def distilled(teacher: nn.Module, options: TrainOptions):
-    """(1−w)·cross-entropy + w·T²·KL(teacher‖student) at temperature T (Hinton et al. 2015)."""
-    teacher.eval()
-    w, temperature = options.distill, options.temperature
-
-    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        out = model(x)
-        with torch.no_grad():
-            target = torch.softmax(teacher(x) / temperature, -1)
-        soft = -(target * torch.log_softmax(out / temperature, -1)).sum(-1).mean() * temperature**2
-        hard = nn.functional.cross_entropy(out, y, label_smoothing=options.label_smoothing)
-        return (1 - w) * hard + w * soft
-
-    return loss

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import DataError
-from ..structure.copying import copy_with
+from ..structure.copying import duplicate
 from ..zoo.splits import Batch
 from .base import Recovery, Removal
 
@@ -53,7 +53,7 @@ def recalibrate_batchnorm(model: nn.Module, batches: Iterable[Batch]) -> nn.Modu
         DataError: there is no batch.
         ValueError: from PyTorch, a batch with a single value a channel, whose variance does not exist.
     """
-    copy = copy_with(model, lambda _, t: t.detach().clone(memory_format=torch.preserve_format))
+    copy = duplicate(model)
     moments = {module: _Moments(module) for module in copy.modules() if _tracks(module)}
     if not moments:
         return copy

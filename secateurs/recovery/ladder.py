@@ -22,9 +22,15 @@ Judge: TypeAlias = Callable[[nn.Module], float]
 
 @dataclass(frozen=True)
 class Rung:
-    """One step of the ladder: recoveries, one after the other."""
+    """One step of the ladder.
+
+    Attributes:
+        recoveries: one after the other.
+        goes_on: from the best network so far, as what trains does; else from the network as it came from the cut.
+    """
 
     recoveries: tuple[Recovery, ...]
+    goes_on: bool = False
 
     @property
     def name(self) -> str:
@@ -74,7 +80,7 @@ def climb(
         if value >= target:
             break
         start = time.perf_counter()
-        found = rung(model, removal, data)
+        found = rung(best if rung.goes_on else model, removal, data)
         seconds = time.perf_counter() - start
         said = judge(found)
         better = said > value

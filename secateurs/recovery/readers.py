@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DataError, StructureError
-from ..structure.copying import copy_with, named_tensors
+from ..structure.copying import duplicate, named_tensors
 from ..zoo.splits import Batch
 from .base import Removal, again
 from .patches import Linear, as_rows, channel_axis, is_linear, positions
@@ -102,7 +102,7 @@ class Pair:
     """
 
     def __init__(self, model: nn.Module, removal: Removal, data: Iterable[Batch]) -> None:
-        self.repaired = copy_with(model, lambda _, t: t.detach().clone(memory_format=torch.preserve_format))
+        self.repaired = duplicate(model)
         self.before, self.data = removal.before, again(data)
         sizes = [len(x) for x, _ in self.data]
         if not sum(sizes):
@@ -157,6 +157,20 @@ def paired(model: nn.Module, removal: Removal, data: Iterable[Batch]) -> Iterato
     with still(pair.repaired, pair.before), torch.no_grad():
         pair.readers = _find(pair)
         yield pair
+
+
+def within(memory: int, readers: Iterable[Reader], size: Callable[[Reader], int]) -> Iterator[list[Reader]]:
+    """As many readers at a time as fit into ``memory`` bytes, at least one."""
+    some: list[Reader] = []
+    held = 0
+    for reader in readers:
+        if some and held + size(reader) > memory:
+            yield some
+            some, held = [], 0
+        some.append(reader)
+        held += size(reader)
+    if some:
+        yield some
 
 
 def require_finite(reader: Reader, finite: bool) -> None:

@@ -8,13 +8,14 @@ Of single weights that are gone, every output has its own kept inputs K and drop
 contribution is regressed: w̃_K = w_K + argmin_δ ‖δ·a_K − w_Q·a_Q‖², which for whole inputs is the same.
 
 Each is a projection, so for a linear map the squared error of what the reader returns, on those activations, never
-exceeds that of plain removal. A convolution has one α for all places of its kernel, estimated over the feature map; at
-its borders this may miss. So the error is measured in the end, and an output that would be worse stays as it was.
+exceeds that of plain removal. A convolution has one α for all places of its kernel, estimated over the feature map:
+right for each place, but not a projection of what the kernel adds up, and beyond the border there are zeros. So the
+error is measured in the end, and an output that would be worse stays as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,8 +25,9 @@ from torch import Tensor, nn
 from ..maths.least_squares import Moments, solve
 from ..zoo.splits import Batch
 from .base import Recovery, Removal
+from .embedding import missing, places, stays
 from .patches import Linear, apply, as_rows, channel_axis, channel_rows, groups_of, rows_of
-from .readers import Pair, Reader, paired, require_finite
+from .readers import Pair, Reader, paired, require_finite, within
 
 MEMORY = 1 << 29  # bytes of second moments held at a time
 
@@ -55,7 +57,7 @@ class Reweight(Recovery):
 
     def __call__(self, model: nn.Module, removal: Removal, data: Iterable[Batch]) -> nn.Module:
         with paired(model, removal, data) as pair:
-            for some in _within_memory([reader for reader in pair.readers if reader.lost]):
+            for some in within(MEMORY, (reader for reader in pair.readers if reader.lost), _bytes):
                 moments = self._moments(pair, some)
                 plans = {reader: self._plan(reader, moments.pop(reader)) for reader in some}
                 _measure(pair, plans)
@@ -84,7 +86,7 @@ class Reweight(Recovery):
 
     def _plan(self, reader: Reader, moments: Moments) -> Plan:
         """By least squares; in the shapes of the network before."""
-        lost, kept = missing(reader), _kept(reader)
+        lost, kept = missing(reader), stays(reader)
         intercept = self.intercept and reader.biased
         if not _by_channel(reader):
             rows = as_rows(reader.origin, lost)
@@ -93,9 +95,8 @@ class Reweight(Recovery):
                 keep = keep.flatten(0, 1).any(0)  # alike for every output that is left
             weight, shift = solve(moments.mapped(rows), self.ridge, intercept=intercept, keep=keep, refine=2)
             return Plan(lost, weight.reshape(lost.shape), shift.flatten())
-        stays = torch.zeros(lost.shape[1], dtype=torch.bool, device=lost.device)
-        stays[reader.inputs] = True
-        inside, outside = stays.nonzero().flatten(), (~stays).nonzero().flatten()
+        there = kept.flatten(2).any(2).any(0)
+        inside, outside = there.nonzero().flatten(), (~there).nonzero().flatten()
         alpha, rest = solve(moments.split(inside, outside), self.ridge, intercept=intercept, refine=2)
         grouped = lost.unflatten(0, (groups_of(reader.origin), -1)).flatten(3)  # (groups, outputs, inputs, kernel)
         weight = torch.zeros_like(grouped)
@@ -126,31 +127,6 @@ class Plan:
     shift: Tensor
 
 
-def missing(reader: Reader) -> Tensor:
-    """The weight before the cut less what is there now, in the shape before; zero where outputs are gone. float64."""
-    was = reader.origin.weight.double()
-    out = torch.zeros_like(was)
-    outputs, inputs = _places(reader)
-    out[outputs] = was[outputs]
-    out[outputs.unsqueeze(1), inputs] -= reader.module.weight.double()
-    return out
-
-
-def _kept(reader: Reader) -> Tensor:
-    """Which entries of the weight before are still there, of its shape; of outputs that are gone, none."""
-    stays = torch.zeros_like(reader.origin.weight, dtype=torch.bool)
-    outputs, inputs = _places(reader)
-    stays[outputs.unsqueeze(1), inputs] = True if reader.mask is None else reader.mask
-    return stays
-
-
-def _places(reader: Reader) -> tuple[Tensor, Tensor]:
-    """Indices along the first two axes of the weight before that are still there."""
-    weight, kept = reader.origin.weight, (reader.outputs, reader.inputs)
-    outputs, inputs = (torch.arange(n, device=weight.device) if k is None else k for k, n in zip(kept, weight.shape))
-    return outputs, inputs
-
-
 def _by_channel(reader: Reader) -> bool:
     """Whether one α is for all places of a kernel."""
     return reader.mask is None and reader.origin.weight[0, 0].numel() > 1
@@ -160,19 +136,9 @@ def _width(reader: Reader) -> int:
     return reader.origin.weight.shape[1] if _by_channel(reader) else reader.origin.weight[0].numel()
 
 
-def _within_memory(readers: Iterable[Reader]) -> Iterator[list[Reader]]:
-    """As many at a time as second moments fit into ``MEMORY``, at least one."""
-    some: list[Reader] = []
-    held = 0
-    for reader in readers:
-        size = 8 * groups_of(reader.origin) * _width(reader) ** 2
-        if some and held + size > MEMORY:
-            yield some
-            some, held = [], 0
-        some.append(reader)
-        held += size
-    if some:
-        yield some
+def _bytes(reader: Reader) -> int:
+    """Of second moments."""
+    return 8 * groups_of(reader.origin) * _width(reader) ** 2
 
 
 def _measure(pair: Pair, plans: dict[Reader, Plan]) -> None:
@@ -181,7 +147,8 @@ def _measure(pair: Pair, plans: dict[Reader, Plan]) -> None:
 
     def look(reader: Reader, module: Linear, x: Tensor, _: Tensor) -> None:
         plan, axis = plans[reader], channel_axis(module)
-        now, more = (apply(module, x, w.to(x)).movedim(axis, -1).flatten(0, -2) for w in (plan.lost, plan.weight))
+        made = (apply(module, x, w.to(x)).movedim(axis, -1) for w in (plan.lost, plan.weight))
+        now, more = (out.reshape(-1, len(plan.shift)) for out in made)
         errors[reader][0] += now.double().square().sum(0)
         errors[reader][1] += (now.double() - more - plan.shift).square().sum(0)
 
@@ -192,5 +159,5 @@ def _measure(pair: Pair, plans: dict[Reader, Plan]) -> None:
 
 
 def _carry_out(reader: Reader, plan: Plan) -> None:
-    outputs, inputs = _places(reader)
+    outputs, inputs = places(reader)
     reader.change(plan.weight[outputs.unsqueeze(1), inputs], plan.shift[outputs])

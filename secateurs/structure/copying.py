@@ -78,6 +78,15 @@ def copy_with(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.
         ) from error
 
 
+def duplicate(model: nn.Module) -> nn.Module:
+    """A copy of the model and of all its tensors, without gradients.
+
+    Raises:
+        StructureError: the model cannot be copied.
+    """
+    return copy_with(model, lambda _, t: t.detach().clone(memory_format=torch.preserve_format))
+
+
 def owner(model: nn.Module, name: str) -> tuple[nn.Module, str, str]:
     """The module that holds a tensor, the module's path, and the tensor's own name."""
     path, _, leaf = name.rpartition(".")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import StructureError
-from .copying import copy_with, named_tensors
+from .copying import duplicate, named_tensors
 from .oracle import verify
 from .surgery import Surgery, apply, plan
 from .types import Array, Structure
@@ -55,7 +55,7 @@ def shrink(
             raise StructureError("shrink needs example_inputs to check the cut; pass them, or check=False")
         verify(model, structure, keep, surgery, inputs)
     if not inplace:
-        model = copy_with(model, lambda _, t: t.detach().clone(memory_format=torch.preserve_format))
+        model = duplicate(model)
     apply(model, surgery)
     return Shrunk(model, surgery)
 

@@ -136,11 +136,13 @@ def test_obs_against_the_dense_inverse(net: str, granularity: str, damping: floa
 
 def test_obs_in_pieces_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     from secateurs.criteria import obs
+    from secateurs.maths import fisher
 
     for granularity in ("weight", "channel"):
         found, x, y = _made("conv", granularity)
         whole = OBS()(found, signals(found, (x, y)))
-        monkeypatch.setattr(obs, "PIECE", 700)
+        for held in (obs, fisher):
+            monkeypatch.setattr(held, "PIECE", 700)
         torch.testing.assert_close(OBS()(found, signals(found, (x, y))), whole)
         monkeypatch.undo()
 
