@@ -110,33 +110,34 @@ def networks(found: Sequence[Found], note: str) -> Section:
 
 def reweighted_nodes(found: Found) -> Section:
     """DIVNET beside its rivals at equal numbers of nodes, all of them reweighted."""
-    rows = []
+    rows, dense = [], mean(found.of("dense"))
     for k in found.setting.table:
-        ours, theirs = found(f"DPP node{REWEIGHTED}", k), found(f"importance node{REWEIGHTED}", k)
+        ours, random, theirs = (found(f"{m}{REWEIGHTED}", k) for m in ("DPP node", "random node", "importance node"))
         logged = LOGGED.get(k)
         rows.append(
             [
                 str(k),
                 percent(logged) if logged else "",
                 spread(ours),
-                spread(found(f"random node{REWEIGHTED}", k)),
+                spread(random),
                 spread(theirs),
                 difference(ours, theirs),
-                f"{100 * (mean(found.of('dense')) - mean(ours)):.2f}",
-                f"{100 * (LOGGED_DENSE - logged):.2f}" if logged else "",
+                difference(ours, random),
+                f"{100 * (dense - mean(ours)):.2f}" + (f" ({100 * (LOGGED_DENSE - logged):.2f})" if logged else ""),
                 "" if logged is None else "reached" if mean(ours) >= logged else "short of it",
                 order(ours, theirs),
             ]
         )
     columns = [
-        "nodes kept", "logged, DPP", "DPP", "random", "importance", "DPP − importance", "DPP below dense",
-        "logged below dense", "the logged accuracy", "DPP against importance",
+        "nodes kept", "logged, DPP", "DPP", "random", "importance", "DPP − importance", "DPP − random",
+        "DPP below dense (logged)", "the logged accuracy", "DPP against importance",
     ]  # fmt: skip
     note = (
         f"{found.setting.name}, first layer, reweighted: test accuracy in per cent, ± the standard deviation over "
         f"{_counted(found)}; where nodes are drawn, each network's mean over {found.setting.draws} draws. Differences "
-        "are of the same networks, in points, with the 95% interval of Student's t. Importance: Σ|w| over what leaves "
-        "the node. Whether importance node pruning gains more from reweighting is left open in the paper."
+        "are of the same networks, in points, with the 95% interval of Student's t, each by itself. Importance: Σ|w| "
+        "over what leaves the node; the paper leaves open how it fares reweighted. Logged: the authors' code, one "
+        "network."
     )
     return Section("DIVNET: nodes kept of the first layer", columns, rows, note, brief=[0, 1, 2, 4, 5, 8, 9])
 
@@ -146,17 +147,18 @@ def plain_nodes(found: Found) -> Section:
     methods = ("importance node", "DPP node", "random node")
     rows = []
     for k in found.setting.table:
-        cells = [spread(found(f"{m}{way}", k)) for way in ("", IDLE) for m in methods]
+        gone, idle = ([spread(found(f"{m}{way}", k)) for m in methods] for way in ("", IDLE))
         logged = LOGGED_IMPORTANCE.get(k)
-        rows.append([str(k), percent(logged) if logged else "", *cells])
-    columns = ["nodes kept", "logged, importance", "importance", "DPP", "random"]
+        gain = difference(found("DPP node", k), found("random node", k))
+        rows.append([str(k), percent(logged) if logged else "", *gone, gain, *idle])
+    columns = ["nodes kept", "logged, importance", "importance", "DPP", "random", "DPP − random"]
     columns += ["importance, σ(b) stays", "DPP, σ(b) stays", "random, σ(b) stays"]
     note = (
         "As above, without reweighting. What is removed here is gone. The authors' code sets a node's incoming weights "
         "to zero and leaves its bias, so that it goes on returning σ(b), about a half; the logged figures are of that, "
-        "and belong beside the column of the same name."
+        "and belong beside the columns that say so."
     )
-    return Section("Nodes without reweighting", columns, rows, note, brief=[0, 1, 2, 3, 5])
+    return Section("Nodes without reweighting", columns, rows, note, brief=[0, 1, 2, 3, 6])
 
 
 def kernels(found: Found) -> Section:
@@ -226,9 +228,9 @@ def difference(left: Sequence[float], right: Sequence[float]) -> str:
     return f"{100 * gain:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
 
 
-def order(left: Sequence[float], right: Sequence[float]) -> str:
-    """``above``, ``below``, or ``undecided`` where the 95% interval of the difference contains 0."""
-    low, high = paired_interval(left, right)
+def order(left: Sequence[float], right: Sequence[float], p: float = 0.05) -> str:
+    """``above``, ``below``, or ``undecided`` where the interval of the difference, at 1 − p, contains 0."""
+    low, high = paired_interval(left, right, p)
     return "above" if low > 0 else "below" if high < 0 else "undecided"
 
 
