@@ -80,9 +80,9 @@ def claims(found: Sequence[Found]) -> Section:
     note = (
         "Sizes are shares of the parameters kept, as in Figure 3; not reweighted unless it says so. At a size a claim "
         "holds or fails where the interval (Student's t) of the difference in test accuracy over the same networks "
-        "lies to one side of 0, at 95% for all sizes of the claim together (Bonferroni); the difference is in points, the "
-        "mean over sizes. The theorems are of a teacher and a student of one hidden layer, at k ≤ M nodes; here they "
-        "are read as expectations, on networks that they do not cover."
+        "lies to one side of 0, at 95% for all sizes of the claim together (Bonferroni); the difference is in points, "
+        "the mean over sizes. The theorems are of a teacher and a student of one hidden layer, at k ≤ M nodes; here "
+        "they are read as expectations, on networks that they do not cover."
     )
     return Section("Claims on real data", columns, rows, note, brief=[0, 1, 2, 3, 6])
 

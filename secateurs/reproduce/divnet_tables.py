@@ -175,37 +175,39 @@ def kernels(found: Found) -> Section:
     return Section("DPP nodes by a kernel of pre-activations", columns, rows, note)
 
 
-def figure3(found: Found, part: str) -> Section:
-    """Test error against the share of parameters kept, reweighted and not."""
+def figure3(found: Found, part: str) -> list[Section]:
+    """Test error against the share of parameters kept: reweighted, which is the paper's, and not."""
     setting = found.setting
-    columns = ["parameters kept %", "nodes", "edges a node"]
-    columns += [f"{m}{way}" for way in (REWEIGHTED, "") for m in found.methods]
-    rows = []
-    for i, share in enumerate(setting.shares):
-        errors = [spread([1 - a for a in found.at(m, i)]) for m in columns[3:]]
-        rows.append([f"{100 * share:.0f}", str(setting.nodes[i]), str(setting.edges[i]), *errors])
-    counts = {m: len(found.at(m, 0)) for m in found.methods}
-    lossy = " The images were given as JPEG copies, which are slightly lossy." if setting.source == "cifar10" else ""
+    counts = ", ".join(f"{method} {len(found.at(method, 0))}" for method in found.methods)
     note = (
         f"{setting.name}, first layer, one cut, no retraining: test error in per cent, ± the standard deviation over "
-        f"networks ({', '.join(f'{m} {n}' for m, n in counts.items())}); the networks as they were, "
-        f"{spread([1 - a for a in found.of('dense')])}. Nodes and edges as in appendix F: equally many parameters. "
-        f"Edges are exactly so many into every node, chosen for each node.{lossy}"
+        f"networks ({counts}); before the cut {spread([1 - a for a in found.of('dense')])}. Nodes and edges as in "
+        "appendix F: equally many parameters. Edges are exactly so many into every node, chosen for each node."
     )
-    charts = [
-        Figure(
-            f"{setting.source}-{name}",
-            f"{setting.name}: test error of a cut first layer, {words}",
-            "parameters kept",
-            "test error",
-            [_line(found, m, way) for m in found.methods],
-            percent_x=True,
-            percent_y=True,
-            note="Bands are one standard deviation over networks.",
-        )
-        for name, way, words in (("reweighted", REWEIGHTED, "reweighted"), ("cut", "", "not reweighted"))
-    ]
-    return Section(f"Figure 3 {part}: {setting.name}", columns, rows, note, brief=[0, 3, 6, 7], figures=charts)
+    if setting.source == "cifar10":
+        note += " The images were given as JPEG copies, which are slightly lossy."
+    ways = (("reweighted", REWEIGHTED, "reweighted"), ("cut", "", "not reweighted"))
+    return [_errors(found, part, name, way, words, note) for name, way, words in ways]
+
+
+def _errors(found: Found, part: str, name: str, way: str, words: str, note: str) -> Section:
+    setting = found.setting
+    rows = []
+    for i, share in enumerate(setting.shares):
+        errors = [spread([1 - a for a in found.at(f"{method}{way}", i)]) for method in found.methods]
+        rows.append([f"{100 * share:.0f}", str(setting.nodes[i]), str(setting.edges[i]), *errors])
+    chart = Figure(
+        f"{setting.source}-{name}",
+        f"{setting.name}: test error of a cut first layer, {words}",
+        "parameters kept",
+        "test error",
+        [_line(found, method, way) for method in found.methods],
+        percent_x=True,
+        percent_y=True,
+        note="Bands are one standard deviation over networks.",
+    )
+    columns = ["parameters kept %", "nodes", "edges a node", *found.methods]
+    return Section(f"Figure 3 {part}: {setting.name}, {words}", columns, rows, note, figures=[chart])
 
 
 def _line(found: Found, method: str, way: str) -> Series:
