@@ -13,13 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..criteria.importance import Importance
 from ..maths.determinantal import Determinantal
 from ..maths.kernels import gaussian, weighted
 from ..selection import top_k
+from ..signals import Signals
 from ..spec import derive_seed
 from ..training import evaluate
 from .cells import Kinds, Result
-from .divnet import PASS, FirstLayer, Training, input_sums, linear, whole
+from .divnet import PASS, FirstLayer, Training, input_sums, whole
 
 IDLE = ", σ(b) stays"
 PRE = "DPP node of pre-activations"
@@ -110,7 +112,7 @@ def _nodes(
     layer: FirstLayer, kept: Sequence[int], variants: Sequence[int], draws: int, seed: int
 ) -> Iterator[tuple[str, int, Tensor]]:
     """Who stays: the kind of choice, how many, booleans ``(nodes,)``."""
-    importance = linear(layer.net, "fc2").weight.detach().abs().sum(0)
+    importance = Importance()(layer.found, Signals(layer.found))[: len(layer.weight)]
     grams = {"DPP node": layer.activations.gram, PRE: layer.projections}
     laws = {kind: Determinantal(gaussian(gram, layer.examples)) for kind, gram in grams.items()}
     for k in kept:

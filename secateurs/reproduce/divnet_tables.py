@@ -110,33 +110,34 @@ def networks(found: Sequence[Found], note: str) -> Section:
 
 def reweighted_nodes(found: Found) -> Section:
     """DIVNET beside its rivals at equal numbers of nodes, all of them reweighted."""
-    rows = []
+    rows, dense = [], mean(found.of("dense"))
     for k in found.setting.table:
-        ours, theirs = found(f"DPP node{REWEIGHTED}", k), found(f"importance node{REWEIGHTED}", k)
+        ours, random, theirs = (found(f"{m}{REWEIGHTED}", k) for m in ("DPP node", "random node", "importance node"))
         logged = LOGGED.get(k)
         rows.append(
             [
                 str(k),
                 percent(logged) if logged else "",
                 spread(ours),
-                spread(found(f"random node{REWEIGHTED}", k)),
+                spread(random),
                 spread(theirs),
                 difference(ours, theirs),
-                f"{100 * (mean(found.of('dense')) - mean(ours)):.2f}",
-                f"{100 * (LOGGED_DENSE - logged):.2f}" if logged else "",
+                difference(ours, random),
+                f"{100 * (dense - mean(ours)):.2f}" + (f" ({100 * (LOGGED_DENSE - logged):.2f})" if logged else ""),
                 "" if logged is None else "reached" if mean(ours) >= logged else "short of it",
                 order(ours, theirs),
             ]
         )
     columns = [
-        "nodes kept", "logged, DPP", "DPP", "random", "importance", "DPP − importance", "DPP below dense",
-        "logged below dense", "the logged accuracy", "DPP against importance",
+        "nodes kept", "logged, DPP", "DPP", "random", "importance", "DPP − importance", "DPP − random",
+        "DPP below dense (logged)", "the logged accuracy", "DPP against importance",
     ]  # fmt: skip
     note = (
         f"{found.setting.name}, first layer, reweighted: test accuracy in per cent, ± the standard deviation over "
         f"{_counted(found)}; where nodes are drawn, each network's mean over {found.setting.draws} draws. Differences "
-        "are of the same networks, in points, with the 95% interval of Student's t. Importance: Σ|w| over what leaves "
-        "the node. Whether importance node pruning gains more from reweighting is left open in the paper."
+        "are of the same networks, in points, with the 95% interval of Student's t, each by itself. Importance: Σ|w| "
+        "over what leaves the node; the paper leaves open how it fares reweighted. Logged: the authors' code, one "
+        "network."
     )
     return Section("DIVNET: nodes kept of the first layer", columns, rows, note, brief=[0, 1, 2, 4, 5, 8, 9])
 
@@ -146,17 +147,18 @@ def plain_nodes(found: Found) -> Section:
     methods = ("importance node", "DPP node", "random node")
     rows = []
     for k in found.setting.table:
-        cells = [spread(found(f"{m}{way}", k)) for way in ("", IDLE) for m in methods]
+        gone, idle = ([spread(found(f"{m}{way}", k)) for m in methods] for way in ("", IDLE))
         logged = LOGGED_IMPORTANCE.get(k)
-        rows.append([str(k), percent(logged) if logged else "", *cells])
-    columns = ["nodes kept", "logged, importance", "importance", "DPP", "random"]
+        gain = difference(found("DPP node", k), found("random node", k))
+        rows.append([str(k), percent(logged) if logged else "", *gone, gain, *idle])
+    columns = ["nodes kept", "logged, importance", "importance", "DPP", "random", "DPP − random"]
     columns += ["importance, σ(b) stays", "DPP, σ(b) stays", "random, σ(b) stays"]
     note = (
         "As above, without reweighting. What is removed here is gone. The authors' code sets a node's incoming weights "
         "to zero and leaves its bias, so that it goes on returning σ(b), about a half; the logged figures are of that, "
-        "and belong beside the column of the same name."
+        "and belong beside the columns that say so."
     )
-    return Section("Nodes without reweighting", columns, rows, note, brief=[0, 1, 2, 3, 5])
+    return Section("Nodes without reweighting", columns, rows, note, brief=[0, 1, 2, 3, 6])
 
 
 def kernels(found: Found) -> Section:
@@ -173,37 +175,39 @@ def kernels(found: Found) -> Section:
     return Section("DPP nodes by a kernel of pre-activations", columns, rows, note)
 
 
-def figure3(found: Found, part: str) -> Section:
-    """Test error against the share of parameters kept, reweighted and not."""
+def figure3(found: Found, part: str) -> list[Section]:
+    """Test error against the share of parameters kept: reweighted, which is the paper's, and not."""
     setting = found.setting
-    columns = ["parameters kept %", "nodes", "edges a node"]
-    columns += [f"{m}{way}" for way in (REWEIGHTED, "") for m in found.methods]
-    rows = []
-    for i, share in enumerate(setting.shares):
-        errors = [spread([1 - a for a in found.at(m, i)]) for m in columns[3:]]
-        rows.append([f"{100 * share:.0f}", str(setting.nodes[i]), str(setting.edges[i]), *errors])
-    counts = {m: len(found.at(m, 0)) for m in found.methods}
-    lossy = " The images were given as JPEG copies, which are slightly lossy." if setting.source == "cifar10" else ""
+    counts = ", ".join(f"{method} {len(found.at(method, 0))}" for method in found.methods)
     note = (
         f"{setting.name}, first layer, one cut, no retraining: test error in per cent, ± the standard deviation over "
-        f"networks ({', '.join(f'{m} {n}' for m, n in counts.items())}); the networks as they were, "
-        f"{spread([1 - a for a in found.of('dense')])}. Nodes and edges as in appendix F: equally many parameters. "
-        f"Edges are exactly so many into every node, chosen for each node.{lossy}"
+        f"networks ({counts}); before the cut {spread([1 - a for a in found.of('dense')])}. Nodes and edges as in "
+        "appendix F: equally many parameters. Edges are exactly so many into every node, chosen for each node."
     )
-    charts = [
-        Figure(
-            f"{setting.source}-{name}",
-            f"{setting.name}: test error of a cut first layer, {words}",
-            "parameters kept",
-            "test error",
-            [_line(found, m, way) for m in found.methods],
-            percent_x=True,
-            percent_y=True,
-            note="Bands are one standard deviation over networks.",
-        )
-        for name, way, words in (("reweighted", REWEIGHTED, "reweighted"), ("cut", "", "not reweighted"))
-    ]
-    return Section(f"Figure 3 {part}: {setting.name}", columns, rows, note, brief=[0, 3, 6, 7], figures=charts)
+    if setting.source == "cifar10":
+        note += " The images were given as JPEG copies, which are slightly lossy."
+    ways = (("reweighted", REWEIGHTED, "reweighted"), ("cut", "", "not reweighted"))
+    return [_errors(found, part, name, way, words, note) for name, way, words in ways]
+
+
+def _errors(found: Found, part: str, name: str, way: str, words: str, note: str) -> Section:
+    setting = found.setting
+    rows = []
+    for i, share in enumerate(setting.shares):
+        errors = [spread([1 - a for a in found.at(f"{method}{way}", i)]) for method in found.methods]
+        rows.append([f"{100 * share:.0f}", str(setting.nodes[i]), str(setting.edges[i]), *errors])
+    chart = Figure(
+        f"{setting.source}-{name}",
+        f"{setting.name}: test error of a cut first layer, {words}",
+        "parameters kept",
+        "test error",
+        [_line(found, method, way) for method in found.methods],
+        percent_x=True,
+        percent_y=True,
+        note="Bands are one standard deviation over networks.",
+    )
+    columns = ["parameters kept %", "nodes", "edges a node", *found.methods]
+    return Section(f"Figure 3 {part}: {setting.name}, {words}", columns, rows, note, figures=[chart])
 
 
 def _line(found: Found, method: str, way: str) -> Series:
@@ -226,9 +230,9 @@ def difference(left: Sequence[float], right: Sequence[float]) -> str:
     return f"{100 * gain:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
 
 
-def order(left: Sequence[float], right: Sequence[float]) -> str:
-    """``above``, ``below``, or ``undecided`` where the 95% interval of the difference contains 0."""
-    low, high = paired_interval(left, right)
+def order(left: Sequence[float], right: Sequence[float], p: float = 0.05) -> str:
+    """``above``, ``below``, or ``undecided`` where the interval of the difference, at 1 − p, contains 0."""
+    low, high = paired_interval(left, right, p)
     return "above" if low > 0 else "below" if high < 0 else "undecided"
 
 

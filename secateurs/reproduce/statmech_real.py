@@ -60,7 +60,7 @@ def sections(asked: Asked) -> list[Section]:
     for one in found:
         if one.setting.table:
             parts += [reweighted_nodes(one), plain_nodes(one), kernels(one)]
-    parts += [figure3(one, "A" if one.setting.source == "mnist" else "B") for one in found]
+        parts += figure3(one, "A" if one.setting.source == "mnist" else "B")
     if asked.quick:  # nothing to hold against the paper
         return [part.without("the logged accuracy", "DPP against importance") for part in parts]
     return [*parts, claims(found)]

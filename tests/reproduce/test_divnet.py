@@ -19,6 +19,7 @@ from secateurs.reproduce.divnet_cuts import cut_nodes, diverse_edges, top_of_row
 from secateurs.reproduce.divnet_tables import Found
 from secateurs.reproduce.statmech_real import CIFAR, MNIST, cells_of, sections
 from secateurs.structure import shrink
+from secateurs.theory import parameter_counts
 from secateurs.training import evaluate
 from secateurs.zoo import build_model
 from secateurs.zoo.mlp import MLP, mlp
@@ -155,7 +156,7 @@ def test_figure_3_pairs_have_equal_parameters(setting: divnet_tables.Setting, hi
     first, second = hidden
     a_node = (setting.features + second) / first
     for nodes, edges in zip(setting.nodes, setting.edges, strict=True):
-        assert abs(nodes * a_node - second - edges) <= a_node
+        assert abs(parameter_counts.edges(nodes, setting.features, first, second) - edges) <= a_node
     assert [round(10 * share) for share in setting.shares] == [2, 3, 4, 5, 6, 7, 8, 9]
     net = build_model(setting.training["model"], input_shape=(setting.features,))
     assert isinstance(net, MLP) and net.activation == "sigmoid"
@@ -211,11 +212,13 @@ def test_cells_of_a_network_have_its_seed_and_claims_have_their_data() -> None:
 def test_the_page_on_digits(tmp_path) -> None:
     parts = sections(Asked("digits", quick=True, progress=False, cache=tmp_path))
     titles = [part.title for part in parts]
-    assert titles[0] == "DIVNET's networks" and titles[-2:] == ["Figure 3 A: MNIST", "Figure 3 B: CIFAR-10"]
+    assert titles[0] == "DIVNET's networks"
+    assert titles[4:] == [
+        f"Figure 3 {name}, {way}" for name in ("A: MNIST", "B: CIFAR-10") for way in ("reweighted", "not reweighted")
+    ]
     for part in parts:
         assert part.rows and all(len(row) == len(part.columns) for row in part.rows)
         assert not {"verdict", "the logged accuracy", "DPP against importance"} & set(part.columns)
-    three = parts[-2]
-    assert "DPP edge, reweighted" in three.columns and "DPP edge" not in parts[-1].columns
-    assert [figure.name for figure in three.figures] == ["mnist-reweighted", "mnist-cut"]
+    assert "DPP edge" in parts[4].columns and "DPP edge" not in parts[-1].columns
+    assert [f.name for part in parts[4:6] for f in part.figures] == ["mnist-reweighted", "mnist-cut"]
     assert len(list(tmp_path.glob("*.json"))) == 5
