@@ -128,7 +128,7 @@ def _row_by_row(xx: Tensor, xy: Tensor, ridge: float, refine: int, keep: Tensor)
         small = small * (there.unsqueeze(2) & there.unsqueeze(1))
         right = target[rows].gather(1, places) * there
         found = _penalised(small, right.unsqueeze(2), ridge, refine).squeeze(2)
-        weight[rows] = weight[rows].scatter(1, places, found * there)
+        weight[rows] = weight[rows].scatter(1, places, found)
         start += len(rows)
     return weight.reshape(groups, outputs, inputs)
 
