@@ -22,7 +22,7 @@ class Layerwise(Recovery):
     def __call__(self, model: nn.Module, removal: Removal, data: Iterable[Batch]) -> nn.Module:
         with paired(model, removal, data) as pair:
             for reader in pair.readers:
-                if not pair.changed(reader):
+                if not (reader.lost or pair.changed(reader)):
                     continue
                 if reader.calls == 1:
                     self.mend(pair, reader)
