@@ -25,8 +25,7 @@ class Reconstruct(Layerwise):
     """Weights and biases by least squares against the outputs before the cut, layer after layer (Luo et al. 2017,
     ThiNet; He et al. 2017; sequential and with the mask held as in Frantar & Alistarh 2022).
 
-    Grouped convolutions are solved group by group; of a mask every row has equations of its own. Readers that are
-    called several times feed themselves: there the error is measured afterwards, and if it rose they stay as they were.
+    Grouped convolutions are solved group by group; of a mask every row has equations of its own.
 
     Args:
         ridge: λ, relative to the variance of each input; more where examples are few. It is what is left of the old
@@ -44,30 +43,18 @@ class Reconstruct(Layerwise):
         self.ridge, self.rows, self.seed = ridge, rows, seed
 
     def mend(self, pair: Pair, reader: Reader) -> None:
-        moments, before = self._moments(pair, reader)
+        moments = self._moments(pair, reader)
         require_finite(reader, moments.finite)
-        if not moments.count:
-            return
-        delta, shift = solve(moments, self.ridge, intercept=reader.biased, keep=reader.keep)
-        held = [(t, t.clone()) for t in reader.module.parameters(recurse=False)]
-        reader.change(delta, shift)
-        if reader.calls > 1 and not _error(pair, reader) <= before:
-            for tensor, value in held:
-                tensor.copy_(value)
+        if moments.count:
+            reader.change(*solve(moments, self.ridge, intercept=reader.biased, keep=reader.keep))
 
-    def _moments(self, pair: Pair, reader: Reader) -> tuple[Moments, float]:
-        """Of what is given and what is missing, and the sum of squares of the latter over all positions."""
+    def _moments(self, pair: Pair, reader: Reader) -> Moments:
+        """Of what is given and what is missing."""
         groups, outputs, inputs = as_rows(reader.module, reader.module.weight).shape
         moments = Moments(groups, inputs, outputs, reader.module.weight.device)
         generator = torch.Generator().manual_seed(self.seed)
-        share, total = pair.share(reader, self.rows), 0.0
+        share = pair.share(reader, self.rows)
         for call in pair.calls(reader):
-            missing = call.before - call.y
-            total += float(missing.double().square().sum())
-            for x, y in rows_of(call.module, call.x, missing, share, generator):
+            for x, y in rows_of(call.module, call.x, call.before - call.y, share, generator):
                 moments.add(x, y)
-        return moments, total
-
-
-def _error(pair: Pair, reader: Reader) -> float:
-    return sum(float((call.before - call.y).double().square().sum()) for call in pair.calls(reader))
+        return moments

@@ -82,6 +82,26 @@ def test_the_network_before_may_be_the_one_that_was_masked(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECOVERIES)
+def test_random_state_outside_does_not_matter(name: str) -> None:
+    """To a network that draws, either: a repair is the same whatever was drawn before it."""
+
+    class Drawing(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x + torch.rand_like(x))
+
+    net, x = network("mlp")
+    net = Drawing(*net).eval()
+    small, removal = removed(net, x, "masked")
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        data = labelled(x)
+        torch.manual_seed(seed)
+        found.append(quick(name)(small, removal, data))
+    assert all(torch.equal(a, b) for a, b in zip(found[0].parameters(), found[1].parameters()))
+
+
+@pytest.mark.parametrize("name", RECOVERIES)
 def test_no_data(name: str) -> None:
     net, x = network("convs")
     with pytest.raises(DataError, match="there is no batch"):
