@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import torch
 
+from ..signals.patches import channel_axis
 from .layerwise import Layerwise
-from .patches import channel_axis
 from .readers import Pair, Reader, require_finite
 
 

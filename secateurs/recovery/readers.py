@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DataError, StructureError
+from ..signals.patches import Linear, as_rows, channel_axis, is_linear, positions
 from ..structure.copying import duplicate, named_tensors
 from ..zoo.splits import Batch
 from .base import Removal, again
-from .patches import Linear, as_rows, channel_axis, is_linear, positions
 from .running import run, still
 
 FEW = 4  # examples that show whether anything has changed

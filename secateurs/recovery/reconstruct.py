@@ -16,8 +16,8 @@ from typing import ClassVar
 import torch
 
 from ..maths.least_squares import Moments, solve
+from ..signals.patches import as_rows, rows_of
 from .layerwise import Layerwise
-from .patches import as_rows, rows_of
 from .readers import Pair, Reader, require_finite
 
 

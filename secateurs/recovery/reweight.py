@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from ..maths.least_squares import Moments, solve
+from ..signals.patches import Linear, apply, as_rows, channel_axis, channel_rows, groups_of, rows_of
 from ..zoo.splits import Batch
 from .base import Recovery, Removal
 from .embedding import missing, places, stays
-from .patches import Linear, apply, as_rows, channel_axis, channel_rows, groups_of, rows_of
 from .readers import Pair, Reader, paired, require_finite, within
 
 MEMORY = 1 << 29  # bytes of second moments held at a time

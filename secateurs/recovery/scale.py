@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..signals.patches import channel_axis
 from .layerwise import Layerwise
-from .patches import channel_axis
 from .readers import Pair, Reader, require_finite
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from secateurs.errors import DataError, StructureError
 from secateurs.recovery import Reconstruct, Removal, Reweight
-from secateurs.recovery.patches import as_rows, channel_rows, rows_of
 from secateurs.recovery.readers import Pair, paired
 from secateurs.recovery.running import run, still
+from secateurs.signals.patches import as_rows, channel_rows, rows_of
 from secateurs.structure import Surgery
 
 from .networks import cut, labelled, masked, network
@@ -59,7 +59,7 @@ def test_the_weight_times_a_row_is_the_output_there(module: Any, shape: tuple[in
 
 
 def test_patches_are_unfold_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("secateurs.recovery.patches.PIECE", 300)  # several pieces
+    monkeypatch.setattr("secateurs.signals.patches.PIECE", 300)  # several pieces
     x = torch.randn(3, 4, 7, 8).double()
     module = nn.Conv2d(4, 2, (3, 2), stride=2, padding=1, dilation=(1, 2)).double()
     pieces = list(rows_of(module, x, module(x)))
