@@ -95,4 +95,7 @@ def _inputs(module: nn.Module) -> Tensor:
     """A weight's slices along its inputs, ``(inputs, …)``."""
     assert isinstance(module, (nn.Linear, *CONVOLUTIONS, *TRANSPOSED))
     weight = module.weight.detach()
-    return (weight if isinstance(module, TRANSPOSED) else weight.transpose(0, 1)).flatten(1)
+    if isinstance(module, TRANSPOSED):
+        return weight.flatten(1)
+    groups = 1 if isinstance(module, nn.Linear) else module.groups
+    return weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1).flatten(1)

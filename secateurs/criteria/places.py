@@ -57,7 +57,11 @@ def _linear(players: Players, side: str) -> dict[str, tuple[nn.Module, Tensor, i
             width = module.in_features if side == "in" else module.out_features
         else:
             width = module.in_channels if side == "in" else module.out_channels
-        if role(module, leaf, axis, module.weight.dim()) == side and len(found) == width:
+        if role(module, leaf, axis, module.weight.dim()) != side:
+            continue
+        if isinstance(module, CONVOLUTIONS) and side == "in":
+            found = found.repeat(module.groups)  # channels at the same place of every group are one player
+        if len(found) == width:
             out[path] = (module, found, -1 if isinstance(module, nn.Linear) else 1)
     return out
 

@@ -287,6 +287,23 @@ class TestImportance:
         readers.append(model[7].weight.detach().abs().mean(0))
         torch.testing.assert_close(Importance()(found, Signals(found)), torch.stack(readers).mean(0))
 
+    def test_channels_at_the_same_place_of_every_group_are_one_player(self) -> None:
+        """Read by a grouped convolution only: a player is a channel of each group, and so is its information."""
+        torch.manual_seed(0)
+        last = nn.Conv2d(6, 4, 1, groups=2)
+        model = nn.Sequential(nn.Conv2d(2, 6, 1), nn.Tanh(), last, nn.Flatten()).double()
+        x, y = batch((2, 2, 2))
+        found = find(model, x)
+        first = found.layers[0]
+        assert first.size == 3
+        expected = last.weight.detach().abs().view(2, 2, 3).mean((0, 1))
+        scores = Importance()(found, Signals(found))
+        torch.testing.assert_close(scores[first.start : first.stop], expected)
+        seen = model[:2](x).detach().movedim(1, -1).unflatten(-1, (2, 3)).reshape(-1, 3)
+        law_of = included(law(_gaussian(seen)), 3)
+        scores = Determinant()(found, signals(found, (x, y)))
+        assert scores[first.start : first.stop].tolist() == pytest.approx(law_of, rel=1e-6)
+
     def test_channels_that_nothing_reads(self) -> None:
         last = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 4), nn.LayerNorm(4))
         found = players(last, torch.randn(2, 2))
