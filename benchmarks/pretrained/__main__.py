@@ -35,6 +35,10 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
         help="after every cut: names of `secateurs recoveries`, or auto: its ladder, but for what trains",
     )  # fmt: skip
     parser.add_argument(
+        "--climbing", nargs="*", default=["magnitude"], choices=list(SCORES), metavar="NAME",
+        help="scores after whose cut across layers auto is tried, which takes minutes (default magnitude)",
+    )  # fmt: skip
+    parser.add_argument(
         "--repairing", type=int, default=100, help="images that auto repairs with; the other ones that calibrate judge"
     )
     parser.add_argument("--draws", type=int, default=3, help="random cuts at each share (default %(default)s)")
@@ -52,7 +56,8 @@ def main(arguments: list[str]) -> None:
         images, model = sample.read(options.data, options.seed), network.pretrained()
     except SecateursError as error:
         raise SystemExit(str(error)) from error
-    plan = cuts.Plan(options.macs, options.scores, options.draws, options.recoveries, options.repairing, options.seed)
+    climbed = {"climbing": options.climbing, "repairing": options.repairing}
+    plan = cuts.Plan(options.macs, options.scores, options.draws, options.recoveries, seed=options.seed, **climbed)
     print(table.line(table.COLUMNS), flush=True)
     found: list[cuts.Row] = []
     for row in cuts.rows(model, images, plan):

@@ -45,6 +45,7 @@ class Plan:
         scores: names in ``SCORES``.
         draws: how many random cuts.
         recoveries: names in ``RECOVERIES``, or "auto": the ladder's rungs that train nothing.
+        climbing: scores after whose cut across layers the ladder is climbed, which takes minutes.
         repairing: how many of the images that calibrate repair what the ladder tries; the others judge it.
         seed: of the random cuts.
     """
@@ -53,6 +54,7 @@ class Plan:
     scores: Sequence[str] = COMMON
     draws: int = 3
     recoveries: Sequence[str] = ("batchnorm", AUTO)
+    climbing: Sequence[str] = (Magnitude.name,)
     repairing: int = 100
     seed: int = 0
 
@@ -114,6 +116,8 @@ class Bench:
         yield self.row(network, **about, seconds=scoring + cutting)
         for recovery in plan.recoveries:
             if recovery == AUTO:
+                if name not in plan.climbing or allocation != "global":
+                    continue
                 yield self._climbed(network, removal, plan.repairing, about, scoring + cutting)
                 continue
             batches = list(self.sample.calibration.batches(CALIBRATION_BATCH, epoch=None))
@@ -146,7 +150,6 @@ def apart(images: TensorSplit, count: int) -> tuple[TensorSplit, TensorSplit]:
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    """A result, and the processor seconds that it took: the machine may have other work as well."""
     """A result and the processor seconds that it took: others may be at work on the machine."""
     start = time.process_time()
     result = call()
