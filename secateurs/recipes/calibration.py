@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import torch
 
 from ..criteria import Score
@@ -9,6 +11,7 @@ from ..partition import Players
 from ..signals import Signals
 from ..spec import derive_seed
 from ..training import Trainer
+from ..zoo.splits import Batch
 
 
 def calibrated(
@@ -29,14 +32,20 @@ def calibrated(
         training: run the model in training mode, where it has not been trained.
         draw: names the random numbers.
     """
-    held = []
-    if score.needs != "nothing":
-        stream = trainer.data.train.batches(
-            trainer.batch_size, epoch=None, seed=trainer.seed, drop_last=True, device=trainer.device
-        )
-        for batch in stream:
-            held.append(batch)
-            if len(held) == batches:
-                break
+    held = training_batches(trainer, batches, "calibration") if score.needs != "nothing" else []
     generator = torch.Generator().manual_seed(derive_seed(trainer.seed, *draw))
     return Signals(players, held, loss=trainer.loss, generator=generator, training=training, probes=probes)
+
+
+def training_batches(trainer: Trainer, count: int, purpose: str) -> list[Batch]:
+    """At most ``count`` batches of the training data, drawn by the run's seed for a purpose and not augmented: data may
+    be stored class by class."""
+    stream = trainer.data.train.batches(
+        trainer.batch_size,
+        epoch=0,
+        seed=derive_seed(trainer.seed, purpose),
+        drop_last=True,
+        device=trainer.device,
+        augment=False,
+    )
+    return list(islice(stream, count))

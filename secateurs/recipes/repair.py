@@ -7,7 +7,6 @@ nothing is left to recover; otherwise it goes on from the best network, and the 
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,11 +14,10 @@ from torch import Tensor, nn
 from ..errors import RunError
 from ..records import RungRow
 from ..recovery import AUTO, LADDER, Removal, carry_out
-from ..spec import derive_seed
 from ..structure.copying import duplicate
 from ..training import Trainer, decided, evaluate
 from ..zoo import Data
-from ..zoo.splits import Batch
+from .calibration import training_batches
 from .options import TrainOptions
 
 EVALUATED = 512  # examples at once, at least
@@ -78,7 +76,13 @@ class Repair:
             target = max(value for _, value in held) - self.tolerance
             free = [rung for rung in LADDER if not rung.goes_on]
             model, tried = carry_out(
-                self.names, trainer.model, removal, training_batches(trainer, self.count), judge, target, free
+                self.names,
+                trainer.model,
+                removal,
+                training_batches(trainer, self.count, "recovery"),
+                judge,
+                target,
+                free,
             )
             rows = [RungRow(name=name, accuracy=value) for name, value in held]
             rows += [RungRow(name=t.name, accuracy=t.value, seconds=t.seconds, kept=t.kept) for t in tried]
@@ -112,16 +116,3 @@ class Repair:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rows = [RungRow.model_validate_json(row) for row in state["rows"]]
         self.recovered, self.best, self._began = state["recovered"], dict(state["best"]), state["began"]
-
-
-def training_batches(trainer: Trainer, count: int) -> list[Batch]:
-    """At most ``count`` batches of the training data, drawn by the run's seed and not augmented."""
-    stream = trainer.data.train.batches(
-        trainer.batch_size,
-        epoch=0,
-        seed=derive_seed(trainer.seed, "recovery"),
-        drop_last=True,
-        device=trainer.device,
-        augment=False,
-    )
-    return list(islice(stream, count))

@@ -16,7 +16,8 @@ from secateurs.errors import RunError
 from secateurs.partition import players
 from secateurs.recipes import TrainOptions, find_method, flagship, read_options
 from secateurs.recipes import run as run_module
-from secateurs.recipes.repair import Repair, training_batches
+from secateurs.recipes.calibration import training_batches
+from secateurs.recipes.repair import Repair
 from secateurs.recovery import RECOVERIES, Removal, Rung
 from secateurs.report import render
 from secateurs.spec import derive_seed
@@ -267,15 +268,15 @@ def test_batches_are_drawn_from_all_of_the_training_data_and_not_augmented() -> 
     data = Data("numbers", 10, (1, 4, 4), "0" * 64, split, split, split)
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 10))
     trainer = Trainer(model, data, batch_size=32, seed=3, epochs=1, progress=False)
-    batches = training_batches(trainer, 3)
+    batches = training_batches(trainer, 3, "recovery")
     assert [len(y) for _, y in batches] == [32] * 3
     for images, labels in batches:
         assert torch.equal(images, images[:, :, :1, :1].expand_as(images))  # a crop would have padding
         assert torch.equal((images[:, 0, 0, 0] / 20).long(), labels)
     labels = torch.cat([y for _, y in batches])
     assert len(labels.unique()) == 10
-    assert len(training_batches(trainer, 100)) == 6
-    again = training_batches(trainer, 3)
+    assert len(training_batches(trainer, 100, "recovery")) == 6
+    again = training_batches(trainer, 3, "recovery")
     assert all(torch.equal(a, b) for one, two in zip(batches, again) for a, b in zip(one, two))
 
 
