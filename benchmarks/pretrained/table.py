@@ -43,4 +43,19 @@ def markdown(rows: Iterable[Row], about: Sequence[str]) -> str:
     marks = ["---" if i < LEFT else "---:" for i in range(len(COLUMNS))]
     grid = [COLUMNS, marks, *[cells(row, rows[0]) for row in rows]]
     body = "\n".join("| " + " | ".join(values) + " |" for values in grid)
-    return "\n\n".join(["# A pretrained network, cut without training", *about[:1], body, *about[1:]]) + "\n"
+    parts = ["# A pretrained network, cut without training", *about[:1], body, *_rungs(rows), *about[1:]]
+    return "\n\n".join(parts) + "\n"
+
+
+def _rungs(rows: Sequence[Row]) -> list[str]:
+    """What every rung of the ladder gave, where one was climbed: accuracy on the images that judge."""
+    climbed = [row for row in rows if row.get("rungs")]
+    if not climbed:
+        return []
+    names = list(dict.fromkeys(rung["name"] for row in climbed for rung in row["rungs"]))
+    lines = [["MACs", "cut by", *names], ["---", "---", *["---:"] * len(names)]]
+    for row in climbed:
+        gave = {rung["name"]: f"{100 * rung['value']:.1f}, {rung['seconds']:.0f} s" for rung in row["rungs"]}
+        lines.append([f"{100 * row['budget']:g}%", row["score"], *(gave.get(name, "") for name in names)])
+    title = "What every rung of *auto* gave: top-1 on the calibration images that judge, and wall seconds."
+    return [title, "\n".join("| " + " | ".join(values) + " |" for values in lines)]
