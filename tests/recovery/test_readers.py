@@ -270,6 +270,14 @@ class TestDegenerate:
             assert all(torch.equal(value, net.state_dict()[name]) for name, value in same.state_dict().items())
 
 
+def test_not_finite_from_the_first_example_on() -> None:
+    """Also where the reader that is asked first lost nothing, and is only looked at."""
+    net, x = network("mlp")
+    small, removal = cut(net, x)
+    with pytest.raises(DataError, match="not finite"):
+        Reconstruct()(small, removal, labelled(torch.full_like(x, float("nan"))))
+
+
 def test_a_masked_bias_stays_zero() -> None:
     net, x = network("mlp")
     small, removal = masked(net)
