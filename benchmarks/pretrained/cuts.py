@@ -116,9 +116,8 @@ class Bench:
         yield self.row(network, **about, seconds=scoring + cutting)
         for recovery in plan.recoveries:
             if recovery == AUTO:
-                if name not in plan.climbing or allocation != "global":
-                    continue
-                yield self._climbed(network, removal, plan.repairing, about, scoring + cutting)
+                if name in plan.climbing and allocation == "global":
+                    yield self._climbed(network, removal, plan.repairing, about, scoring + cutting)
                 continue
             batches = list(self.sample.calibration.batches(CALIBRATION_BATCH, epoch=None))
             better, seconds = timed(lambda: RECOVERIES[recovery]()(network, removal, batches).eval())  # noqa: B023

@@ -41,8 +41,7 @@ def markdown(rows: Iterable[Row], about: Sequence[str]) -> str:
     """The page."""
     rows = list(rows)
     marks = ["---" if i < LEFT else "---:" for i in range(len(COLUMNS))]
-    grid = [COLUMNS, marks, *[cells(row, rows[0]) for row in rows]]
-    body = "\n".join("| " + " | ".join(values) + " |" for values in grid)
+    body = _grid([COLUMNS, marks, *[cells(row, rows[0]) for row in rows]])
     parts = ["# A pretrained network, cut without training", *about[:1], body, *_rungs(rows), *about[1:]]
     return "\n\n".join(parts) + "\n"
 
@@ -58,4 +57,8 @@ def _rungs(rows: Sequence[Row]) -> list[str]:
         gave = {rung["name"]: f"{100 * rung['value']:.1f}, {rung['seconds']:.0f} s" for rung in row["rungs"]}
         lines.append([f"{100 * row['budget']:g}%", row["score"], *(gave.get(name, "") for name in names)])
     title = "What every rung of *auto* gave: top-1 on the calibration images that judge, and wall seconds."
-    return [title, "\n".join("| " + " | ".join(values) + " |" for values in lines)]
+    return [title, _grid(lines)]
+
+
+def _grid(lines: Iterable[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(values) + " |" for values in lines)

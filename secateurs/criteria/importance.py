@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..partition import Players, producers
 from ..shapes import PerPlayer
 from ..signals import Signals
+from ..signals.patches import groups_of
 from ..structure.naming import CONVOLUTIONS, TRANSPOSED
 from .base import Score
 from .places import consumers, mean, require_every_layer
@@ -97,5 +98,4 @@ def _inputs(module: nn.Module) -> Tensor:
     weight = module.weight.detach()
     if isinstance(module, TRANSPOSED):
         return weight.flatten(1)
-    groups = 1 if isinstance(module, nn.Linear) else module.groups
-    return weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1).flatten(1)
+    return weight.unflatten(0, (groups_of(module), -1)).transpose(1, 2).flatten(0, 1).flatten(1)

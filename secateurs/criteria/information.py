@@ -17,7 +17,7 @@ from ..errors import DataError, StructureError
 from ..maths.kernels import Gram, weighted
 from ..partition import Layer, Players
 from ..signals import Signals
-from ..signals.patches import Linear, patches
+from ..signals.patches import Linear, groups_of, patches
 from ..structure.naming import CONVOLUTIONS
 from .places import consumers, makers, require_every_layer
 
@@ -124,8 +124,7 @@ def edges(players: Players, signals: Signals) -> list[Edges]:
     for layer in players.layers:
         module, _ = _owner(players, layer)
         weight = players.model.get_parameter(layer.name).detach().flatten(1)
-        groups = 1 if isinstance(module, nn.Linear) else module.groups
-        grams = [Gram(weight.shape[1], players.device) for _ in range(groups)]
+        grams = [Gram(weight.shape[1], players.device) for _ in range(groups_of(module))]
         watched[layer.name.rpartition(".")[0]] = (module, grams)
         made.append(Edges(layer, weight, grams))
 
