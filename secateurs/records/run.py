@@ -1,23 +1,17 @@
-"""The result of a run, as data: a schema that producers fill and the report reads. No torch here."""
+"""The record of one run."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from .errors import RunError
-from .storage import write_text
+from ..errors import RunError
+from ..storage import write_text
+from .schema import Schema
 
 RECORD_FILE = "record.json"
-
-
-class Schema(BaseModel):
-    """Part of a record. Unknown fields are refused, so that a typing slip is seen at once."""
-
-    # Infinity and NaN as strings: JSON knows neither, and null would not read back as a number.
-    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
 
 class Measured(Schema):
@@ -31,6 +25,29 @@ class Measured(Schema):
     file_bytes: int | None = Field(default=None, description="the saved weights on disk")
     latency_ms: float | None = Field(default=None, description="median of one batch")
     latency_spread_ms: tuple[float, float] | None = Field(default=None, description="quartiles")
+    class_accuracy: list[float | None] = Field(default_factory=list, description="by class; None: no test example")
+    calibration_error: float | None = Field(default=None, description="expected, top label, 15 equally filled bins")
+    membership_auc: float | None = Field(
+        default=None,
+        description="chance that a training example has the smaller loss than a test example; 0.5: private",
+    )
+    membership_interval: tuple[float, float] | None = Field(default=None, description="95%")
+
+    @property
+    def worst_class(self) -> float | None:
+        """The lowest accuracy of a class."""
+        return min((a for a in self.class_accuracy if a is not None), default=None)
+
+
+class Fidelity(Schema):
+    """The pruned network's answers on the test set, held against the dense network's."""
+
+    agreement: float = Field(description="share of examples with the same answer")
+    kl: float = Field(description="mean KL divergence of the pruned from the dense answers, nats")
+    flipped: int = Field(description="examples that dense has right and pruned wrong")
+    gained: int = Field(description="examples that dense has wrong and pruned right")
+    worst_drop: float | None = Field(default=None, description="largest loss of accuracy of a class")
+    worst_drop_class: int | None = None
 
 
 class LayerRow(Schema):
@@ -194,6 +211,11 @@ class Record(Schema):
     gated: Measured = Field(default_factory=Measured)
     cut: Measured | None = Field(default=None, description="after removal, before recovery")
     pruned: Measured = Field(default_factory=Measured)
+    fidelity: Fidelity | None = Field(default=None, description="where there is a dense network to be faithful to")
+    validation: float | None = Field(default=None, description="the pruned network's accuracy on validation data")
+    peak_memory: int | None = Field(default=None, description="bytes that training took beyond what was there before")
+    peak_device_memory: int | None = Field(default=None, description="the same on the accelerator")
+    joules: float | None = Field(default=None, description="energy of the training, where the platform tells it")
     groups_total: int = 0
     groups_kept: int = 0
     layers: list[LayerRow] = Field(default_factory=list)
