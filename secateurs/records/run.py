@@ -25,7 +25,7 @@ class Measured(Schema):
     file_bytes: int | None = Field(default=None, description="the saved weights on disk")
     latency_ms: float | None = Field(default=None, description="median of one batch")
     latency_spread_ms: tuple[float, float] | None = Field(default=None, description="quartiles")
-    class_accuracy: list[float | None] = Field(default_factory=list, description="by class; None: no test example")
+    class_accuracy: list[float | None] | None = Field(default=None, description="by class; None: no test example")
     calibration_error: float | None = Field(default=None, description="expected, top label, 15 equally filled bins")
     membership_auc: float | None = Field(
         default=None,
@@ -36,7 +36,7 @@ class Measured(Schema):
     @property
     def worst_class(self) -> float | None:
         """The lowest accuracy of a class."""
-        return min((a for a in self.class_accuracy if a is not None), default=None)
+        return min((a for a in self.class_accuracy or [] if a is not None), default=None)
 
 
 class Fidelity(Schema):

@@ -1,0 +1,1 @@
+"""Grids of runs: which method, at which size, for this model?"""
