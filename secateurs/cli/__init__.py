@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import compare as _compare  # noqa: F401 (registers its command)
 from .app import main
 
 __all__ = ["main"]

@@ -324,21 +324,34 @@ def _options(pairs: list[str], **several: list[str]) -> dict[str, Any]:
     """Options from NAME=VALUE pairs, with those that have a flag of their own."""
     from ..errors import RunError
 
-    out: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise RunError(f"--set {pair!r}: write NAME=VALUE")
-        try:
-            out[name] = json_.loads(value)
-        except ValueError:
-            out[name] = value
+    out = read_pairs(pairs)
     for name, values in several.items():
         if values and name in out:
             raise RunError(f"--{name} and --set {name}= say the same thing; use --{name} for all")
         if values:
             out[name] = values
     return out
+
+
+def read_pairs(pairs: list[str]) -> dict[str, Any]:
+    """Options from NAME=VALUE pairs."""
+    from ..errors import RunError
+
+    out: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise RunError(f"--set {pair!r}: write NAME=VALUE")
+        out[name] = read_value(value)
+    return out
+
+
+def read_value(text: str) -> Any:
+    """A number, a truth value, a list, or the text itself."""
+    try:
+        return json_.loads(text)
+    except ValueError:
+        return text
 
 
 def _config(kind: Any, **given: Any) -> Any:

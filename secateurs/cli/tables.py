@@ -17,7 +17,7 @@ from ..records import Measured, Record
 WIDE = 160  # columns of a file or a pipe, which have no width of their own
 
 
-def _console(**settings: Any) -> Console:
+def console(**settings: Any) -> Console:
     """Standard output; where that is no terminal, wide enough for names to stay whole."""
     console = Console(**settings)
     if not console.is_terminal and "COLUMNS" not in os.environ:
@@ -25,7 +25,7 @@ def _console(**settings: Any) -> Console:
     return console
 
 
-def _table(*columns: str, title: str | None = None) -> Table:
+def plain_table(*columns: str, title: str | None = None) -> Table:
     table = Table(title=title, title_justify="left")
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
@@ -41,7 +41,7 @@ def _number(value: float | int | None, unit: str = "") -> str:
 
 def summary(record: Record, out: Path) -> None:
     """The table at the end of ``prune``: dense | pruned."""
-    table = _table("", "dense", "pruned", "ratio", title=f"{record.model} on {record.data}, {record.method}")
+    table = plain_table("", "dense", "pruned", "ratio", title=f"{record.model} on {record.data}, {record.method}")
     dense, pruned = record.dense, record.pruned
 
     def percent(m: Measured) -> str:
@@ -59,21 +59,21 @@ def summary(record: Record, out: Path) -> None:
         table.add_row(label, _number(a), _number(b), _ratio(a, b))
     a, b = dense.latency_ms, pruned.latency_ms
     table.add_row(f"latency, batch {record.batch_latency}", _number(a, " ms"), _number(b, " ms"), _ratio(a, b))
-    console = _console()
-    console.print(table)
+    screen = console()
+    screen.print(table)
     if record.recovery:
-        console.print(_repairs(record))
+        screen.print(_repairs(record))
     if record.certificate is not None:
-        console.print(escape(record.certificate.sentence), highlight=False)
+        screen.print(escape(record.certificate.sentence), highlight=False)
     for note in record.notes:
-        console.print(f"note: {escape(note)}", highlight=False)
+        screen.print(f"note: {escape(note)}", highlight=False)
     files = ", ".join(escape(str(out / name)) for name in record.files.values())
-    console.print(f"wrote {files}", highlight=False, soft_wrap=True)
+    screen.print(f"wrote {files}", highlight=False, soft_wrap=True)
 
 
 def _repairs(record: Record) -> Table:
     """What each repair after the cut gave."""
-    table = _table("recovery", "validation accuracy", "seconds", "")
+    table = plain_table("recovery", "validation accuracy", "seconds", "")
     for row in record.recovery:
         taken = _number(row.seconds) if row.seconds else ""
         kept = "kept" if row is record.repaired else ""
@@ -87,8 +87,8 @@ def _ratio(a: float | None, b: float | None) -> str:
 
 def inspection(found: Mapping[str, Any]) -> None:
     """Players, ties and frozen axes."""
-    console = _console()
-    table = _table("layer", "kind", "players", "params each", "MACs each", "cut together", title=found["model"])
+    screen = console()
+    table = plain_table("layer", "kind", "players", "params each", "MACs each", "cut together", title=found["model"])
     table.columns[-1].justify = "left"
     for row in found["layers"]:
         table.add_row(
@@ -99,15 +99,15 @@ def inspection(found: Mapping[str, Any]) -> None:
             _number(row["macs_each"]),
             escape(_few(row["tied_to"]) if row["kind"] == "block" else _modules(row["tied_to"])),
         )
-    console.print(table)
+    screen.print(table)
     if found["frozen_by_reason"]:
-        frozen = _table("cannot be pruned, for", "size", "where")
+        frozen = plain_table("cannot be pruned, for", "size", "where")
         frozen.columns[-1].justify = "left"
         for row in found["frozen_by_reason"]:
             frozen.add_row(escape(row["reason"]), _number(row["size"]), escape(_few(row["where"])))
-        console.print(frozen)
+        screen.print(frozen)
     total = found["totals"]
-    console.print(
+    screen.print(
         f"{total['groups']:,.0f} players; {total['params']:,.0f} parameters, {total['macs']:,.0f} MACs; "
         f"smallest reachable: {total['least_params']:,.0f} parameters, {total['least_macs']:,.0f} MACs"
     )
@@ -115,9 +115,9 @@ def inspection(found: Mapping[str, Any]) -> None:
 
 def reasons(answers: Sequence[Mapping[str, Any]]) -> None:
     """Chains of operators, one a line however long: a terminal wraps them, a pipe gets them whole."""
-    console = _console(highlight=False, soft_wrap=True)
+    screen = console(highlight=False, soft_wrap=True)
     for answer in answers:
-        console.print(escape(answer["text"]))
+        screen.print(escape(answer["text"]))
 
 
 def _modules(places: Sequence[str], most: int = 6) -> str:
@@ -140,72 +140,72 @@ def benchmark(found: Mapping[str, Any]) -> None:
     title = (
         f"batch {found['batch']}, {found['threads']} thread(s), {found['engine']}, {found['repeats']} interleaved pairs"
     )
-    table = _table("", "median", "quartiles", title=title)
+    table = plain_table("", "median", "quartiles", title=title)
     for name in ("dense", "pruned"):
         row = found[name]
         table.add_row(name, f"{row['median_ms']:.4g} ms", f"{row['q25_ms']:.4g} – {row['q75_ms']:.4g} ms")
-    console = _console()
-    console.print(table)
+    screen = console()
+    screen.print(table)
     ratio, (low, high) = found["speedup"], found["speedup_quartiles"]
     speed = f"{ratio:.2f}× faster" if ratio >= 1 else f"{1 / ratio:.2f}× slower"
-    console.print(
+    screen.print(
         f"{speed} (dense over pruned, pair by pair: {ratio:.2f}, quartiles {low:.2f}–{high:.2f}); "
         f"MACs {found['macs_ratio']:.2f}× fewer"
     )
     if found["note"]:
-        console.print(found["note"], highlight=False)
+        screen.print(found["note"], highlight=False)
 
 
 def method_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """The registry."""
-    table = _table("method", "what it does", "source", "cost", "needs")
+    table = plain_table("method", "what it does", "source", "cost", "needs")
     for column in table.columns[1:]:
         column.justify = "left"
     for row in rows:
         table.add_row(*(escape(row[k]) for k in ("name", "summary", "source", "cost", "needs")))
-    console = _console()
-    console.print(table)
+    screen = console()
+    screen.print(table)
     if len(rows) > 1:
-        console.print("options of one: secateurs methods NAME; set them with --set NAME=VALUE", highlight=False)
+        screen.print("options of one: secateurs methods NAME; set them with --set NAME=VALUE", highlight=False)
 
 
 def recovery_table(rows: Sequence[Mapping[str, Any]], ladder: Sequence[str]) -> None:
     """The repairs, and those that ``auto`` tries."""
-    table = _table("recovery", "what it does", "source", "cost")
+    table = plain_table("recovery", "what it does", "source", "cost")
     for column in table.columns[1:]:
         column.justify = "left"
     for row in rows:
         table.add_row(*(escape(row[k]) for k in ("name", "summary", "source", "cost")))
-    console = _console(highlight=False)
-    console.print(table)
-    console.print(f"auto tries {', then '.join(map(escape, ladder))}; the training that is left comes last")
-    console.print("ask with secateurs prune --recovery NAME,NAME or --recovery auto")
+    screen = console(highlight=False)
+    screen.print(table)
+    screen.print(f"auto tries {', then '.join(map(escape, ladder))}; the training that is left comes last")
+    screen.print("ask with secateurs prune --recovery NAME,NAME or --recovery auto")
 
 
 def option_table(options: Mapping[str, Mapping[str, Any]]) -> None:
     """What one method can be told."""
-    table = _table("option", "default", "")
+    table = plain_table("option", "default", "")
     for column in table.columns[1:]:
         column.justify = "left"
     for name, option in options.items():
         default, text = option["default"], option["text"].replace("``", "")
         table.add_row(name, "" if default in (None, ()) else json.dumps(default), escape(text))
-    console = _console()
-    console.print(table)
-    console.print("set them with --set NAME=VALUE; durations are fractions of all steps", highlight=False)
+    screen = console()
+    screen.print(table)
+    screen.print("set them with --set NAME=VALUE; durations are fractions of all steps", highlight=False)
 
 
 def reproduction(result: Mapping[str, Any], paths: Sequence[Path]) -> None:
     """The tables of a reproduction, as its page has them."""
-    console = _console()
+    screen = console()
     for section in result["sections"]:
         if not section["rows"]:
             continue
         shown = section["brief"] or range(len(section["columns"]))
-        table = _table(*(section["columns"][i] for i in shown), title=section["title"])
+        table = plain_table(*(section["columns"][i] for i in shown), title=section["title"])
         for row in section["rows"]:
             table.add_row(*(escape(str(row[i])) for i in shown))
-        console.print(table)
+        screen.print(table)
     if result["warning"]:
-        console.print(result["warning"], highlight=False)
-    console.print("wrote " + ", ".join(map(str, paths)), highlight=False, soft_wrap=True)
+        screen.print(result["warning"], highlight=False)
+    screen.print("wrote " + ", ".join(map(str, paths)), highlight=False, soft_wrap=True)

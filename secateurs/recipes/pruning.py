@@ -223,6 +223,8 @@ class Pruning(Callback):
         """Keep the network as it is now: its weights, and the surgery that gives it its shape."""
         state = {k: v.detach().cpu().clone() for k, v in trainer.model.state_dict().items()}
         tree = {"surgery": self.surgery.model_dump_json() if self.surgery else None, "weights": state}
+        if self.outcome is not None:
+            tree["kept"] = self.outcome["kept"]  # for the control that trains this network from scratch
         if self.folder is None:
             self.snapshots[label] = tree
         elif trainer.is_main:

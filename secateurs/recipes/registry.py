@@ -14,6 +14,7 @@ from ..criteria import SCORES, Score
 from ..dynamics import DYNAMICS, Budgeted, ConcaveMask
 from ..errors import unknown
 from .concave import ConcaveOptions, ConcaveRun
+from .controls import DenseRun, ScratchOptions, ScratchRun
 from .earlybird import EarlyBirdOptions, EarlyBirdRun
 from .flagship import EquilibriumOptions, EquilibriumRun
 from .levels import LevelsRun
@@ -121,7 +122,27 @@ _ROWS = (
         "a mask every epoch",
         "training batches",
     ),
+    Method(
+        "dense",
+        DenseRun,
+        TrainOptions,
+        "the whole network, trained for the same steps; nothing is cut: the control for pruning at all",
+        "control",
+        "none",
+        "nothing",
+    ),
+    Method(
+        "scratch",
+        ScratchRun,
+        ScratchOptions,
+        "the network that another run found, trained from scratch: the control for what was learned before the cut",
+        "control; Liu et al. 2019",
+        "none",
+        "a finished run",
+    ),
 )
+
+CONTROLS = ("dense", "scratch", "random", "imp-random", "imp-reinit")
 
 METHODS: dict[str, Method] = {row.name: row for row in _ROWS}
 

@@ -88,23 +88,11 @@ def prune(
         SecateursError: anything that is wrong with the input, said before training where it can be known.
     """
     out = Path(out)
-    method = find_method(config.method)
-    options = read_options(method.options, method.name, config.options)
-    if options.distill > 0 and config.reference == "none":
-        raise RunError(
-            f"distill={options.distill:g} learns from the dense reference, and reference 'none' leaves that out; use "
-            "reference 'train' or 'given', or no distill"
-        )
     accelerator = make_accelerator(config.mixed_precision)
-    data = load_data(config.data, validation=config.validation, seed=config.seed)
-    model = build_model(config.model, classes=data.classes, input_shape=data.input_shape, seed=config.seed)
-    inputs = data.example_inputs(2)
-    check_fit(model, inputs, data.classes, lowest=data.lowest)
-    found = players(model, inputs, config.granularity.split("+"), ignore=options.ignore)
-    options.restrain(found, config.budget)
+    options, data, model, found = ready(config)
     total = steps_in_all(config, data, accelerator.num_processes)
     measured = priced(config, found, data, out if resume else None, accelerator)
-    run = method.run(found, config.budget, options, total)  # an unreachable budget raises before anything is written
+    run = find_method(config.method).run(found, config.budget, options, total)  # an unreachable budget raises before anything is written
     run.repair.require(data)
     if decided(lambda: open_folder(out, config, resume=resume, force=force), accelerator):
         return Record.read(out)
@@ -119,6 +107,27 @@ def prune(
         if accelerator.is_main_process:
             give_back(out, config)
         raise
+
+
+def ready(config: RunConfig) -> tuple[TrainOptions, Data, nn.Module, Players]:
+    """What a run begins with: its options, its data, its model, and the players found on it.
+
+    Raises:
+        SecateursError: one of them is wrong, or they do not fit each other.
+    """
+    method = find_method(config.method)
+    options = read_options(method.options, method.name, config.options)
+    if options.distill > 0 and config.reference == "none":
+        raise RunError(
+            f"distill={options.distill:g} learns from the dense reference, and reference 'none' leaves that out; use "
+            "reference 'train' or 'given', or no distill"
+        )
+    data = load_data(config.data, validation=config.validation, seed=config.seed)
+    model = build_model(config.model, classes=data.classes, input_shape=data.input_shape, seed=config.seed)
+    inputs = data.example_inputs(2)
+    check_fit(model, inputs, data.classes, lowest=data.lowest)
+    found = players(model, inputs, config.granularity.split("+"), ignore=options.ignore)
+    return options, data, model, options.restrain(found, config.budget)
 
 
 def _carry_out(stage: Stage, model: nn.Module, run: Pruning, measured: Measured | None) -> Record:

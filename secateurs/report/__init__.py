@@ -6,10 +6,21 @@ the same parts: :mod:`.page` (shell, sections, figures on the page), :mod:`.tabl
 :mod:`.formats`.
 """
 
-from .document import REPORT_FILE, render, write
+from .document import REPORT_FILE, render, write, write_reports
 from .headline import headline
 from .inspection import write_inspection
+from .page import write_library
 from .reproduction import write_reproduction
 from .svg import picture
 
-__all__ = ["REPORT_FILE", "headline", "picture", "render", "write", "write_inspection", "write_reproduction"]
+__all__ = [
+    "REPORT_FILE",
+    "headline",
+    "picture",
+    "render",
+    "write",
+    "write_inspection",
+    "write_library",
+    "write_reports",
+    "write_reproduction",
+]

@@ -13,13 +13,16 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 
 from ..errors import require
+from ..storage import write_text
 from .figures import Figure
 from .tables import Html, escape
 
 # 'unsafe-inline' is the page's own script and style; no host is allowed anything.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'{more}; img-src data: blob:"
+LIBRARY_FILE = "plotly.js"
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,15 @@ class Section:
         return "".join(c if c.isalnum() else "-" for c in (self.short or self.title).lower()).strip("-")
 
 
-def page(title: str, head: Iterable[Html], sections: Sequence[Section], *, eyebrow: Sequence[str] = ()) -> str:
+def page(
+    title: str,
+    head: Iterable[Html],
+    sections: Sequence[Section],
+    *,
+    eyebrow: Sequence[str] = (),
+    library: str | None = None,
+    extra: str = "",
+) -> str:
     """A whole HTML document.
 
     Args:
@@ -44,6 +55,8 @@ def page(title: str, head: Iterable[Html], sections: Sequence[Section], *, eyebr
         head: what stands between the title and the navigation, such as :func:`tiles`.
         sections: the parts, each a heading, a navigation entry and its content.
         eyebrow: small facts above the title; the first is emphasised.
+        library: where :func:`write_library` put the chart library, as a path from the page; None: inside the page.
+        extra: name of a further style and script, ``NAME.css`` and ``NAME.js`` of this package, for this kind of page.
     Raises:
         MissingExtraError: Plotly is not installed (needed only when a section holds a figure).
     """
@@ -51,19 +64,24 @@ def page(title: str, head: Iterable[Html], sections: Sequence[Section], *, eyebr
     links = "".join(f'<li><a href="#{s.anchor}">{escape(s.short or s.title)}</a></li>' for s in sections)
     body = "".join(_section(s) for s in sections)
     drawn = 'class="chart"' in body or any('class="chart"' in part for part in head)
-    library = _library() if drawn else ""
-    scripts = _asset("charts.js") + (_asset("network.js") if 'class="card net"' in body else "")
+    drawing = ("" if not drawn else _library()) if library is None else f'<script src="{escape(library)}"></script>\n'
+    whole = "This file is complete: it fetches nothing." if library is None else f"Its charts need {library} beside it."
+    policy = _POLICY.format(more="" if library is None else " 'self' file:")
+    # The page's own script comes first: it prepares the charts that the next one draws.
+    scripts = _asset(f"{extra}.js") if extra else ""
+    scripts += _asset("charts.js") + (_asset("network.js") if 'class="card net"' in body else "")
+    style = _asset("page.css") + (_asset(f"{extra}.css") if extra else "")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<title>{escape(title)}</title><link rel="icon" href="data:,">'
-        f"<style>\n{_asset('page.css')}</style></head>\n<body>"
+        f"<style>\n{style}</style></head>\n<body>"
         f'<header class="top"><p class="eyebrow">{small}</p><h1>{escape(title)}</h1>'
         f"{''.join(head)}</header>\n"
         f'<nav aria-label="sections"><ul>{links}</ul></nav>\n<main>{body}</main>\n'
-        "<footer>Made by Secateurs from records alone. This file is complete: it fetches nothing.</footer>\n"
-        f"{library}<script>\n{scripts}</script></body></html>\n"
+        f"<footer>Made by Secateurs from records alone. {escape(whole)}</footer>\n"
+        f"{drawing}<script>\n{scripts}</script></body></html>\n"
     )
 
 
@@ -130,6 +148,16 @@ def _section(section: Section) -> str:
 
 def _asset(name: str) -> str:
     return (resources.files(__package__) / name).read_text(encoding="utf-8")
+
+
+def write_library(folder: str | Path) -> Path:
+    """Put the chart library into a folder, for many pages to share; it is left alone where it lies there.
+
+    Raises:
+        MissingExtraError: Plotly is not installed.
+    """
+    path = Path(folder) / LIBRARY_FILE
+    return path if path.exists() else write_text(path, require("plotly.offline", "report").get_plotlyjs())
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,0 +1,83 @@
+"""What a terminal shows of a comparison: a table and a sentence for every budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from ..records import Block, Comparison, Difference, Estimate, Failure, Row
+from .tables import console, plain_table
+
+
+def comparison(found: Comparison, written: Sequence[Path]) -> None:
+    """The tables at the end of ``compare``."""
+    out = console()
+    if found.dense is not None:
+        out.print(f"dense: {_percent(found.dense.figures.get('accuracy'))} test accuracy", highlight=False)
+    for block in found.blocks:
+        out.print(_table(block, found.against))
+        out.print(escape(block.sentence), highlight=False)
+    if found.failures:
+        out.print(_failures(found))
+    if found.missing:
+        out.print(f"{found.missing} runs are still to be made; the same command makes them", highlight=False)
+    out.print("wrote " + ", ".join(escape(str(path)) for path in written), highlight=False, soft_wrap=True)
+
+
+def _table(block: Block, against: str) -> Table:
+    columns = ("method", "test accuracy", f"against {against}", "MACs", "parameters", "latency", "seconds", "runs")
+    table = plain_table(*columns, title=block.budget)
+    for row in block.rows:
+        f = row.figures
+        table.add_row(
+            escape(row.method) + (" *" if row.method == block.winner else ""),
+            _percent(f.get("accuracy")),
+            _difference(row.against),
+            _amount(f.get("macs")),
+            _amount(f.get("params")),
+            _figure(f.get("latency_ms"), " ms"),
+            _figure(f.get("seconds"), " s"),
+            _runs(row),
+            style="dim" if row.role == "control" else None,
+        )
+    return table
+
+
+def _runs(row: Row) -> str:
+    return f"{len(row.runs)}" + (f", {row.failed} failed" if row.failed else "")
+
+
+def _percent(found: Estimate | None) -> str:
+    if found is None:
+        return "–"
+    return f"{100 * found.mean:.2f}" + ("" if found.deviation is None else f" ± {100 * found.deviation:.2f}")
+
+
+def _difference(found: Difference | None) -> str:
+    if found is None:
+        return ""
+    spread = "" if found.low is None or found.high is None else f" [{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
+    return escape(f"{100 * found.mean:+.2f}{spread}")
+
+
+def _amount(found: Estimate | None) -> str:
+    return "–" if found is None else f"{found.mean:,.0f}"
+
+
+def _figure(found: Estimate | None, unit: str) -> str:
+    return "–" if found is None else f"{found.mean:,.3g}{unit}"
+
+
+def _failures(found: Comparison) -> Table:
+    table = plain_table("failed", "budget", "seed", "why")
+    table.columns[-1].justify = "left"
+    said: dict[tuple[str, str], list[Failure]] = {}
+    for failure in found.failures:
+        said.setdefault((failure.method, failure.error), []).append(failure)
+    for (method, error), runs in said.items():
+        more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+        table.add_row(escape(method), runs[0].budget, f"{runs[0].seed}{more}", escape(error))
+    return table

@@ -1,0 +1,138 @@
+"""One run of a sweep, carried out in this process: never twice, and continued if it was interrupted.
+
+A run's folder is named by its configuration's hash. Whoever works there holds a lock, which the system takes back from
+a process that dies; so several sweeps can share a folder, and a new one need not know of an old one's leftovers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import RunInterrupted, SecateursError
+from ..recipes import hold_against, prune, read_test
+from ..records import RECORD_FILE
+from ..storage import write_json
+from .schedule import Job, Outcome
+
+RUNS, FAILURES, LOCKS = "runs", "failures", "locks"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A comparison's folder, and what its runs have in common besides their configuration.
+
+    Attributes:
+        threads: of a run's training; None: torch's own. track: trackers.
+    """
+
+    folder: Path
+    threads: int | None = None
+    track: tuple[str, ...] = ()
+
+    def run(self, key: str) -> Path:
+        """Where a run lies."""
+        return self.folder / RUNS / key
+
+    def failure(self, key: str) -> Path:
+        """Where it is written why a run failed."""
+        return self.folder / FAILURES / f"{key}.json"
+
+
+def carry(job: Job, place: Place) -> Outcome:
+    """Make a run, or complete it. A failure is written down, and is an outcome too.
+
+    Raises:
+        RunInterrupted: a signal; what was done is kept.
+    """
+    if place.threads is not None:
+        import torch
+
+        torch.set_num_threads(place.threads)
+    with locked(place.folder / LOCKS / job.key):
+        try:
+            _carry(job, place)
+        except RunInterrupted:
+            raise
+        except SecateursError as error:
+            return failed(job, place, str(error))
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            return failed(
+                job, place, f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
+            )
+        place.failure(job.key).unlink(missing_ok=True)
+        return outcome_of(place.run(job.key))
+
+
+def _carry(job: Job, place: Place) -> None:
+    out = place.run(job.key)
+    if out.exists() and not (out / "config.json").exists():
+        shutil.rmtree(out)  # killed before it began
+    if not (out / RECORD_FILE).exists():
+        prune(
+            job.config,
+            out,
+            resume=out.exists(),
+            progress=False,
+            test=job.test,
+            onnx=False,
+            latency=False,
+            track=place.track,
+        )
+    elif job.test:
+        read_test(out)
+    if job.test and job.dense:
+        hold_against(out, place.run(job.dense))
+
+
+def failed(job: Job, place: Place, error: str) -> Outcome:
+    """Write down why a run failed, so that it is not made again unasked."""
+    write_json(
+        place.failure(job.key),
+        {"label": job.label, "budget": job.budget, "seed": job.config.seed, "error": error}
+        | {"config": job.config.model_dump(mode="json")},
+    )
+    return Outcome(error=error)
+
+
+def outcome_of(out: Path) -> Outcome | None:
+    """What a run's folder tells; None where it has no record."""
+    path = out / RECORD_FILE
+    if not path.exists():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    pruned = found["pruned"]
+    return Outcome(found["validation"], pruned["accuracy"] is not None, pruned["latency_ms"] is not None)
+
+
+def ended(place: Place) -> dict[str, Outcome]:
+    """Every run that ended, by hash."""
+    out: dict[str, Outcome] = {}
+    for path in sorted((place.folder / FAILURES).glob("*.json")):
+        with contextlib.suppress(ValueError, KeyError):
+            out[path.stem] = Outcome(error=json.loads(path.read_text(encoding="utf-8"))["error"])
+    for path in sorted((place.folder / RUNS).glob(f"*/{RECORD_FILE}")):
+        found = outcome_of(path.parent)
+        if found is not None:
+            out[path.parent.name] = found
+    return out
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file; wait for whoever has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # Windows: sweeps must not share a folder there
+        yield
+        return
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

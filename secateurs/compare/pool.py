@@ -1,0 +1,202 @@
+"""Who carries runs out: this process, or several beside it, each with its share of the cores.
+
+A pool takes runs and hands back outcomes as they come. A process that dies is replaced, and its run continued from its
+last checkpoint; a run that outlives no process is given up after three.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from ..errors import RunInterrupted
+from .carry import Place, carry, failed
+from .schedule import Job, Outcome
+
+ATTEMPTS = 3
+_PATIENCE = 120.0  # seconds that a stopped process has to finish its step and save
+
+
+class Pool(ABC):
+    """Takes at most ``size`` runs at a time."""
+
+    size: int = 1
+
+    @abstractmethod
+    def submit(self, job: Job) -> None:
+        """Start a run, or keep it until :meth:`wait`."""
+
+    @abstractmethod
+    def wait(self) -> tuple[Job, Outcome]:
+        """The next run that ends.
+
+        Raises:
+            RunInterrupted: the sweep was stopped.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let nothing go on; what was being run keeps its checkpoint."""
+
+
+class Here(Pool):
+    """One run after the other, in this process."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._waiting: list[Job] = []
+
+    def submit(self, job: Job) -> None:
+        self._waiting.append(job)
+
+    def wait(self) -> tuple[Job, Outcome]:
+        job = self._waiting.pop(0)
+        return job, carry(job, self._place)
+
+    def close(self) -> None:
+        self._waiting.clear()
+
+
+@dataclass
+class _Worker:
+    process: Any
+    connection: Connection
+    job: Job | None = None
+
+
+class Processes(Pool):
+    """``jobs`` processes, each with ``place.threads`` threads, or its share of the cores."""
+
+    def __init__(self, place: Place, jobs: int) -> None:
+        self.size = jobs
+        self._place = replace(place, threads=place.threads or share(jobs))
+        self._context = get_context("spawn")
+        self._workers: list[_Worker] = []
+        self._attempts: dict[str, int] = {}
+
+    def submit(self, job: Job) -> None:
+        worker = next((w for w in self._workers if w.job is None), None) or self._start()
+        worker.job = job
+        self._attempts[job.key] = self._attempts.get(job.key, 0) + 1
+        with contextlib.suppress(OSError):  # it died while idle: `wait` sees that, and starts another
+            worker.connection.send(job)
+
+    def wait(self) -> tuple[Job, Outcome]:
+        while True:
+            busy = [w for w in self._workers if w.job is not None]
+            ready = wait([w.connection for w in busy] + [w.process.sentinel for w in busy])
+            for worker in busy:
+                if worker.connection in ready or worker.process.sentinel in ready:
+                    found = self._received(worker)
+                    if found is not None:
+                        return found
+
+    def close(self) -> None:
+        for worker in self._workers:
+            if worker.job is not None and worker.process.is_alive():
+                worker.process.terminate()  # heard between two steps
+            with contextlib.suppress(OSError):
+                worker.connection.close()
+        late = time.monotonic() + _PATIENCE
+        for worker in self._workers:
+            worker.process.join(max(0.0, late - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        self._workers.clear()
+
+    def _received(self, worker: _Worker) -> tuple[Job, Outcome] | None:
+        """What a worker says; None where it died and another took its run."""
+        job = worker.job
+        assert job is not None
+        try:
+            outcome = worker.connection.recv() if worker.connection.poll() else None
+        except (EOFError, OSError):
+            outcome = None
+        if isinstance(outcome, Outcome):
+            worker.job = None
+            return job, outcome
+        if outcome is not None:
+            raise RunInterrupted(str(outcome))
+        worker.process.join()
+        self._workers.remove(worker)
+        if self._attempts[job.key] < ATTEMPTS:
+            self.submit(job)
+            return None
+        code = worker.process.exitcode
+        how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
+        return job, failed(
+            job, self._place, f"its process ended {how}, {ATTEMPTS} times; if memory ran out, use fewer --jobs"
+        )
+
+    def _start(self) -> _Worker:
+        here, there = self._context.Pipe()
+        threads = str(self._place.threads)
+        with _environment(OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads):
+            process = self._context.Process(target=serve, args=(there, self._place, os.getpid()), daemon=True)
+            process.start()
+        there.close()
+        worker = _Worker(process, here)
+        self._workers.append(worker)
+        return worker
+
+
+def share(jobs: int) -> int:
+    """Threads of each of so many processes, so that the cores are used once."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // jobs)
+
+
+def serve(connection: Connection, place: Place, parent: int) -> None:
+    """A worker's life: runs in, outcomes out, until nobody is there to hear them."""
+    _end_with(parent)
+    with contextlib.suppress(KeyboardInterrupt, EOFError, OSError):
+        while True:
+            job = connection.recv()
+            try:
+                said: Any = carry(job, place)
+            except RunInterrupted as error:
+                said = str(error)
+            connection.send(said)
+
+
+def _end_with(parent: int) -> None:
+    """Stop as on a signal, with a checkpoint, when the process that started this one is no more."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextlib.contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Environment variables for what is started within the block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def make_pool(folder: Path, jobs: int, threads: int | None, track: tuple[str, ...] = ()) -> Pool:
+    """The pool for so many runs side by side."""
+    place = Place(folder, threads, track)
+    return Here(place) if jobs == 1 else Processes(place, jobs)

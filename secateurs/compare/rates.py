@@ -1,0 +1,26 @@
+"""The grid of learning rates that a comparison tries where it is told nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..recipes import TrainOptions, read_options
+from ..zoo import build_model, load_data
+
+# Around each optimizer's default, before and after the cut alike: methods that cut first know only one of the two.
+USUAL: dict[str, tuple[float, ...]] = {"adam": (1e-3, 5e-3), "sgd": (0.1, 0.03)}
+
+
+def usual_grid(model: str, data: str, options: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Two points: the usual learning rates of the optimizer that the model is trained with.
+
+    Args:
+        options: given to all methods; what they say of learning rates is not tried otherwise.
+    """
+    loaded = load_data(data)
+    network = build_model(model, classes=loaded.classes, input_shape=loaded.input_shape, seed=0)
+    known = {name: value for name, value in options.items() if name in TrainOptions.model_fields}
+    kind = read_options(TrainOptions, "any", known).kind(network)
+    free = [name for name in ("lr", "recovery_lr") if name not in options]
+    points = [dict.fromkeys(free, rate) for rate in USUAL[kind]]
+    return tuple(points) if free else ({},)

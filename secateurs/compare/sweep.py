@@ -1,0 +1,137 @@
+"""A comparison from beginning to end: what is missing is run, and what has finished is summed up."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from ..errors import RunError, RunInterrupted
+from ..recipes import check_run
+from ..records import Comparison
+from .asked import ASKED_FILE, Asked, standing, together
+from .carry import FAILURES, Place, ended
+from .pool import Pool, make_pool
+from .progress import Progress
+from .quiet import time_networks
+from .schedule import Outcome, Schedule
+from .summary import summarise
+
+
+@dataclass(frozen=True)
+class How:
+    """How runs are carried out; nothing that their results depend on.
+
+    Attributes:
+        jobs: runs side by side. threads: of each; None: its share of the cores. retry: make failed runs again.
+        ray: ``auto`` or an address. track: trackers. progress: show it.
+    """
+
+    jobs: int = 1
+    threads: int | None = None
+    retry: bool = False
+    ray: str = ""
+    track: tuple[str, ...] = ()
+    progress: bool = True
+
+
+def compare(asked: Asked, folder: str | Path, how: How | None = None) -> Comparison:
+    """Make what runs are missing in ``folder``, and sum up all that lie there and are asked for.
+
+    Raises:
+        RunError: the folder holds something else, or another comparison.
+        RunInterrupted: a signal; the same command continues.
+        SecateursError: model or data are wrong, said before anything runs.
+    """
+    folder, how = Path(folder), how or How()
+    asked = joined(asked, folder)
+    check_run(asked.config("dense", asked.budgets[0], asked.seeds[0], {}))
+    folder.mkdir(parents=True, exist_ok=True)
+    asked.write(folder)
+    if how.retry:
+        for path in (folder / FAILURES).glob("*.json"):
+            path.unlink()
+    carry_on(asked, folder, how)
+    return summarise(asked, folder)
+
+
+def joined(asked: Asked, folder: Path) -> Asked:
+    """What is asked for, with what the folder was asked for before.
+
+    Raises:
+        RunError: it is no comparison's folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"--out {str(folder)!r} is a file; name a folder")
+    before = standing(folder)
+    if before is None and folder.is_dir() and any(folder.iterdir()):
+        raise RunError(
+            f"--out {str(folder)!r} holds files, and no {ASKED_FILE} that would make it a comparison; choose an empty "
+            "or a new folder"
+        )
+    return asked if before is None else together(before, asked, folder)
+
+
+def carry_on(asked: Asked, folder: Path, how: How) -> None:
+    """Run whatever is missing, as its dependencies finish; then time the networks, while nothing else runs."""
+    place = Place(folder, how.threads, how.track)
+    known = ended(place)
+    schedule = Schedule(asked, known)
+    with Progress(schedule.left(), shown=how.progress) as bar:
+        if schedule.ready():
+            pool = _pool(folder, how)
+            try:
+                with stoppable():
+                    _run(schedule, known, pool, bar)
+            except (KeyboardInterrupt, RunInterrupted):
+                raise RunInterrupted(f"stopped; {folder} keeps what was done, and the same command continues") from None
+            finally:
+                pool.close()
+        time_networks(folder, schedule, bar)
+
+
+def _pool(folder: Path, how: How) -> Pool:
+    if how.ray:
+        from .ray_pool import RayPool
+
+        return RayPool(Place(folder, how.threads, how.track), how.ray, how.jobs)
+    return make_pool(folder, how.jobs, how.threads, how.track)
+
+
+def _run(schedule: Schedule, known: dict[str, Outcome], pool: Pool, bar: Progress) -> None:
+    running: set[str] = set()
+    while True:
+        for job in schedule.ready():
+            if len(running) >= pool.size:
+                break
+            if job.key not in running:
+                pool.submit(job)
+                running.add(job.key)
+                bar.started(job)
+        if not running:
+            return
+        job, outcome = pool.wait()
+        running.discard(job.key)
+        known[job.key] = outcome
+        bar.ended(job, outcome, left=schedule.left() if outcome.error else None)
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM as Ctrl-C, so that processes are asked to save before this one goes."""
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, hear)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
