@@ -1,8 +1,9 @@
-"""Writes the tables of docs/methods.md and docs/recovery.md: methods, the options of each kind, repairs after a cut.
+"""Writes the tables of docs/methods.md, docs/recovery.md and docs/runs.md: methods, the options of each kind, repairs
+after a cut, what is known of a run.
 
     python docs/methods.py
 
-They come from the registries and their docstrings; a test compares them with the pages.
+They come from the registries, their docstrings and the index's columns; a test compares them with the pages.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from secateurs.compare.columns import COLUMNS
 from secateurs.recipes import METHODS, Method, Option, TrainOptions, described
 from secateurs.recovery import LADDER, RECOVERIES
 
@@ -60,9 +62,16 @@ def ladder() -> str:
     return "\n".join(f"{i}. `{rung.name}`" for i, rung in enumerate(LADDER, 1)) + "\n"
 
 
+def columns() -> str:
+    """What `secateurs runs` knows of a run."""
+    rows = (f"| `{c.name}` | {c.kind} | {_cell(c.text)} |" for c in COLUMNS)
+    return "\n".join(["| column | kind | |", "|---|---|---|", *rows]) + "\n"
+
+
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     HERE / "methods.md": {"methods": methods, "options": options},
     HERE / "recovery.md": {"recoveries": recoveries, "ladder": ladder},
+    HERE / "runs.md": {"columns": columns},
 }
 
 

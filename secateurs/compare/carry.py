@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import RunInterrupted, SecateursError
-from ..recipes import hold_against, prune, read_test
+from ..recipes import After, hold_against, prune, read_test
 from ..records import RECORD_FILE
 from ..storage import write_json
+from .index import Index
 from .schedule import Job, Outcome
 
 RUNS, FAILURES, LOCKS = "runs", "failures", "locks"
@@ -28,12 +29,11 @@ class Place:
     """A comparison's folder, and what its runs have in common besides their configuration.
 
     Attributes:
-        threads: of a run's training; None: torch's own. track: trackers.
+        threads: of a run's training; None: torch's own.
     """
 
     folder: Path
     threads: int | None = None
-    track: tuple[str, ...] = ()
 
     def run(self, key: str) -> Path:
         """Where a run lies."""
@@ -80,10 +80,7 @@ def _carry(job: Job, place: Place) -> None:
             out,
             resume=out.exists(),
             progress=False,
-            test=job.test,
-            onnx=False,
-            latency=False,
-            track=place.track,
+            after=After(test=job.test, onnx=False, latency=False),
         )
     elif job.test:
         read_test(out)
@@ -117,10 +114,10 @@ def ended(place: Place) -> dict[str, Outcome]:
     for path in sorted((place.folder / FAILURES).glob("*.json")):
         with contextlib.suppress(ValueError, KeyError):
             out[path.stem] = Outcome(error=json.loads(path.read_text(encoding="utf-8"))["error"])
-    for path in sorted((place.folder / RUNS).glob(f"*/{RECORD_FILE}")):
-        found = outcome_of(path.parent)
-        if found is not None:
-            out[path.parent.name] = found
+    columns = ("folder", "validation", "accuracy", "latency_ms")
+    for row in Index(place.folder).rows(columns=columns) if place.folder.is_dir() else []:
+        tested, timed = row["accuracy"] is not None, row["latency_ms"] is not None
+        out[Path(row["folder"]).name] = Outcome(row["validation"], tested, timed)
     return out
 
 

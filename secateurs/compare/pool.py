@@ -196,7 +196,7 @@ def _environment(**values: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def make_pool(folder: Path, jobs: int, threads: int | None, track: tuple[str, ...] = ()) -> Pool:
+def make_pool(folder: Path, jobs: int, threads: int | None) -> Pool:
     """The pool for so many runs side by side."""
-    place = Place(folder, threads, track)
+    place = Place(folder, threads)
     return Here(place) if jobs == 1 else Processes(place, jobs)

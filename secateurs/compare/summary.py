@@ -47,7 +47,7 @@ def summarise(asked: Asked, folder: str | Path) -> Comparison:
     folder = Path(folder)
     place = Place(folder)
     schedule = Schedule(asked, ended(place))
-    found = {row["hash"]: row for row in Index(folder).rows()}
+    found = {Path(row["folder"]).name: row for row in Index(folder).rows()}
     runs: dict[str, RunRow] = {}
     table: dict[Cell, list[RunRow]] = {}
     for cell in schedule.cells():

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import FrameType
 
 from ..errors import RunError, RunInterrupted
-from ..recipes import check_run
+from ..recipes import ready
 from ..records import Comparison
-from .asked import ASKED_FILE, Asked, standing, together
+from .asked import ASKED_FILE, WHOLE, Asked, standing, together
 from .carry import FAILURES, Place, ended
 from .pool import Pool, make_pool
 from .progress import Progress
@@ -27,14 +27,12 @@ class How:
 
     Attributes:
         jobs: runs side by side. threads: of each; None: its share of the cores. retry: make failed runs again.
-        ray: ``auto`` or an address. track: trackers. progress: show it.
+        progress: show it.
     """
 
     jobs: int = 1
     threads: int | None = None
     retry: bool = False
-    ray: str = ""
-    track: tuple[str, ...] = ()
     progress: bool = True
 
 
@@ -48,7 +46,8 @@ def compare(asked: Asked, folder: str | Path, how: How | None = None) -> Compari
     """
     folder, how = Path(folder), how or How()
     asked = joined(asked, folder)
-    check_run(asked.config("dense", asked.budgets[0], asked.seeds[0], {}))
+    # Model and data, before anything is written; what a method cannot do is a failure of its own runs.
+    ready(asked.config("dense", WHOLE, asked.seeds[0], {}).model_copy(update={"options": {}}))
     folder.mkdir(parents=True, exist_ok=True)
     asked.write(folder)
     if how.retry:
@@ -77,12 +76,12 @@ def joined(asked: Asked, folder: Path) -> Asked:
 
 def carry_on(asked: Asked, folder: Path, how: How) -> None:
     """Run whatever is missing, as its dependencies finish; then time the networks, while nothing else runs."""
-    place = Place(folder, how.threads, how.track)
+    place = Place(folder, how.threads)
     known = ended(place)
     schedule = Schedule(asked, known)
     with Progress(schedule.left(), shown=how.progress) as bar:
         if schedule.ready():
-            pool = _pool(folder, how)
+            pool = make_pool(folder, how.jobs, how.threads)
             try:
                 with stoppable():
                     _run(schedule, known, pool, bar)
@@ -91,14 +90,6 @@ def carry_on(asked: Asked, folder: Path, how: How) -> None:
             finally:
                 pool.close()
         time_networks(folder, schedule, bar)
-
-
-def _pool(folder: Path, how: How) -> Pool:
-    if how.ray:
-        from .ray_pool import RayPool
-
-        return RayPool(Place(folder, how.threads, how.track), how.ray, how.jobs)
-    return make_pool(folder, how.jobs, how.threads, how.track)
 
 
 def _run(schedule: Schedule, known: dict[str, Outcome], pool: Pool, bar: Progress) -> None:

@@ -1,10 +1,12 @@
 """Recipes: named methods, the run that carries one out, and what can be done with a finished run."""
 
 from ..spec import RunConfig
+from .beside import hold_against, time_against
 from .concave import ConcaveOptions, ConcaveRun
 from .described import Option, described
 from .earlybird import EarlyBirdOptions, EarlyBirdRun
 from .equilibrium import Equilibrium
+from .examination import read_test
 from .finish import versions
 from .flagship import EquilibriumOptions, EquilibriumRun
 from .levels import LevelsRun
@@ -12,11 +14,12 @@ from .oneshot import OneShotOptions, OneShotRun
 from .options import TrainOptions, read_options
 from .pruning import Pruning
 from .registry import METHODS, Method, find_method
-from .run import prune
+from .run import After, prune, ready
 from .runs import bench_run, export_run, inspect_model
 from .tickets import LevelsOptions
 
 __all__ = [
+    "After",
     "ConcaveOptions",
     "ConcaveRun",
     "METHODS",
@@ -38,8 +41,12 @@ __all__ = [
     "described",
     "export_run",
     "find_method",
+    "hold_against",
     "inspect_model",
     "prune",
     "read_options",
+    "read_test",
+    "ready",
+    "time_against",
     "versions",
 ]

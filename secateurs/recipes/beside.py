@@ -9,7 +9,7 @@ import torch
 from .. import artifact
 from ..measure import compare_latency, fidelity, read_predictions
 from ..records import Record
-from .finish import ARTIFACT
+from .examination import ARTIFACT
 
 
 def hold_against(out: str | Path, dense: str | Path) -> Record:

@@ -1,7 +1,7 @@
 """The end of a run: everything is measured together, then saved.
 
-The test set is opened once, and every network (dense, gated, cut, pruned) reads the same batches. Latency is measured
-interleaved. Accuracy of the pruned network is that of the smaller network, loaded back from its artifact.
+The test set is opened once (see :mod:`.examination`), and every network (dense, gated, cut, pruned) reads the same
+batches. Latency is measured interleaved. The pruned network is the smaller one, loaded back from its artifact.
 """
 
 from __future__ import annotations
@@ -18,21 +18,24 @@ from torch import nn
 
 from .. import artifact
 from ..errors import MissingExtraError, SecateursError
-from ..measure import compare_latency, count_bytes, count_macs, count_params
+from ..measure import Energy, PeakMemory, compare_latency, count_bytes, count_macs, count_params
 from ..records import Measured, Record, TrainBlock, TrainSeconds
-from ..training import Trainer, evaluate_many
+from ..training import Trainer, evaluate
 from .drawing import draw
+from .examination import ARTIFACT, examine
 from .latency import not_faster
 from .pruning import Pruning
 
 if TYPE_CHECKING:
     from .run import Stage
 
-ARTIFACT, ONNX, REPORT = "artifact", "model.onnx", "report.html"
+ONNX, REPORT = "model.onnx", "report.html"
 PACKAGES = ("secateurs", "torch", "numpy", "accelerate", "safetensors", "onnxruntime")
 
 
-def finish(stage: Stage, trainer: Trainer, run: Pruning, *, reference_seconds: float) -> Record:
+def finish(
+    stage: Stage, trainer: Trainer, run: Pruning, trained: PeakMemory, used: Energy, *, reference_seconds: float
+) -> Record:
     """Measure, save, and write the record of a trained run."""
     networks = {"gated": stage.restored("gated"), "cut": stage.restored("cut"), "pruned": trainer.model.cpu()}
     if stage.config.reference != "none":
@@ -42,7 +45,8 @@ def finish(stage: Stage, trainer: Trainer, run: Pruning, *, reference_seconds: f
     networks["pruned"] = artifact.load(folder)
     measured = _measure(stage, networks)
     files = {"artifact": ARTIFACT, "report": REPORT}
-    _export(stage, networks["pruned"], files, notes)
+    if stage.after.onnx:
+        _export(stage, networks["pruned"], files, notes)
     _latency_note(stage, measured, networks["pruned"], notes)
     if run.players.granularity == "weight":
         held = sum(int(p.count_nonzero()) for p in networks["pruned"].parameters())
@@ -65,6 +69,10 @@ def finish(stage: Stage, trainer: Trainer, run: Pruning, *, reference_seconds: f
         gated=measured["gated"],
         cut=measured["cut"],
         pruned=measured["pruned"],
+        validation=_validation(stage, run, trainer, networks["pruned"]),
+        peak_memory=trained.bytes,
+        peak_device_memory=trained.device_bytes,
+        joules=used.joules,
         groups_total=run.count,
         groups_kept=sum(row.kept for row in run.layer_rows()),
         layers=run.layer_rows(),
@@ -85,8 +93,18 @@ def finish(stage: Stage, trainer: Trainer, run: Pruning, *, reference_seconds: f
         files=files,
         notes=notes,
     )
+    if stage.after.test:
+        examine(record, stage.data, networks, stage.out)
     record.write(stage.out)
     return record
+
+
+def _validation(stage: Stage, run: Pruning, trainer: Trainer, pruned: nn.Module) -> float:
+    """Accuracy on validation data at the end, as the last epoch found it where it was the end."""
+    last = run.history[-1] if run.history else None
+    if last is not None and last.accuracy is not None and last.step == trainer.total_steps:
+        return last.accuracy
+    return evaluate(pruned, stage.data.validation).accuracy
 
 
 def versions() -> dict[str, str]:
@@ -109,16 +127,13 @@ def _counted(stage: Stage, model: nn.Module) -> Measured:
 
 
 def _measure(stage: Stage, networks: Mapping[str, nn.Module]) -> dict[str, Measured]:
-    """Accuracy on the test set, read once; size; latency of one example, interleaved."""
-    scores = evaluate_many(networks, stage.data.test)
-    times = compare_latency(networks, stage.data.example_inputs(1))
-    out = {}
-    for name, network in networks.items():
-        counted = _counted(stage, network)
-        counted.accuracy, counted.loss = scores[name].accuracy, scores[name].loss
-        counted.latency_ms = times[name].median_ms
-        counted.latency_spread_ms = (times[name].q25_ms, times[name].q75_ms)
-        out[name] = counted
+    """Size; latency of one example, interleaved."""
+    out = {name: _counted(stage, network) for name, network in networks.items()}
+    if stage.after.latency:
+        times = compare_latency(networks, stage.data.example_inputs(1))
+        for name, counted in out.items():
+            counted.latency_ms = times[name].median_ms
+            counted.latency_spread_ms = (times[name].q25_ms, times[name].q75_ms)
     if "dense" in out:
         out["dense"].file_bytes = (stage.out / "dense.safetensors").stat().st_size
     out["pruned"].file_bytes = sum(f.stat().st_size for f in (stage.out / ARTIFACT).glob("*.safetensors"))

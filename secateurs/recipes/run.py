@@ -16,13 +16,14 @@ from accelerate import Accelerator
 from torch import nn
 
 from ..errors import RunError, RunInterrupted
+from ..measure import Energy, PeakMemory
 from ..partition import Players, players
 from ..records import Record
 from ..spec import RunConfig
 from ..storage import load_tree, save_tree, write_json
-from ..structure import Surgery, replay
 from ..training import Loss, Trainer, cross_entropy, decided, fitting, make_accelerator
 from ..zoo import Data, build_model, check_fit, load_data
+from .examination import read_test, restored
 from .finish import finish
 from .folder import give_back, open_folder
 from .latency import Clock, Measured, file_of, price
@@ -31,6 +32,20 @@ from .pruning import Pruning
 from .registry import find_method
 
 DENSE = "dense.safetensors"
+
+
+@dataclass(frozen=True)
+class After:
+    """What is done once a run is trained. The record has the rest as it would have it anyway.
+
+    Attributes:
+        test: read the test set; without, :func:`secateurs.recipes.read_test` does so later. onnx: export to ONNX.
+        latency: measure latency.
+    """
+
+    test: bool = True
+    onnx: bool = True
+    latency: bool = True
 
 
 @dataclass
@@ -43,19 +58,16 @@ class Stage:
     options: TrainOptions
     resume: bool
     progress: bool
+    after: After
 
-    def build(self, surgery: Surgery | None = None) -> nn.Module:
-        """A fresh model from the factory, cut by ``surgery``."""
+    def build(self) -> nn.Module:
+        """A fresh model from the factory."""
         c = self.config
-        model = build_model(c.model, classes=self.data.classes, input_shape=self.data.input_shape, seed=c.seed)
-        return replay(model, surgery) if surgery is not None else model
+        return build_model(c.model, classes=self.data.classes, input_shape=self.data.input_shape, seed=c.seed)
 
     def restored(self, label: str) -> nn.Module:
         """The network a snapshot holds."""
-        tree = load_tree(self.out / f"{label}.safetensors")
-        model = self.build(Surgery.model_validate_json(tree["surgery"]) if tree["surgery"] else None)
-        model.load_state_dict(tree["weights"])
-        return model
+        return restored(self.out, self.config, self.data, label)
 
     def trainer(self, model: nn.Module, folder: Path, label: str, **settings: Any) -> Trainer:
         """A trainer with the run's settings, at its last checkpoint when resuming."""
@@ -76,7 +88,13 @@ class Stage:
 
 
 def prune(
-    config: RunConfig, out: str | Path, *, resume: bool = False, force: bool = False, progress: bool = True
+    config: RunConfig,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    progress: bool = True,
+    after: After | None = None,
 ) -> Record:
     """Run a configuration.
 
@@ -84,6 +102,7 @@ def prune(
         out: the run's folder: ``record.json``, ``artifact/``, ``model.onnx``, ``report.html``.
         resume: continue a run that was interrupted there; the record will be that of an uninterrupted one.
         force: replace whatever run is there.
+        after: what is done once it is trained; by default all.
     Raises:
         SecateursError: anything that is wrong with the input, said before training where it can be known.
     """
@@ -92,12 +111,13 @@ def prune(
     options, data, model, found = ready(config)
     total = steps_in_all(config, data, accelerator.num_processes)
     measured = priced(config, found, data, out if resume else None, accelerator)
-    run = find_method(config.method).run(found, config.budget, options, total)  # an unreachable budget raises before anything is written
+    # An unreachable budget raises before anything is written.
+    run = find_method(config.method).run(found, config.budget, options, total)
     run.repair.require(data)
     if decided(lambda: open_folder(out, config, resume=resume, force=force), accelerator):
-        return Record.read(out)
+        return read_test(out) if (after or After()).test else Record.read(out)
     try:
-        return _carry_out(Stage(config, out, data, options, resume, progress), model, run, measured)
+        return _carry_out(Stage(config, out, data, options, resume, progress, after or After()), model, run, measured)
     except KeyboardInterrupt:
         raise RunInterrupted(
             f"stopped between two trainings; {str(out)!r} keeps what was done. "
@@ -136,10 +156,11 @@ def _carry_out(stage: Stage, model: nn.Module, run: Pruning, measured: Measured 
         write_json(file_of(out), measured)
     seconds = reference(stage)
     run.folder, run.seed, run.given = out, config.seed, config.reference == "given"
-    trainer = pruned(stage, model, run, measured)
+    with PeakMemory() as trained, Energy() as used:  # of a resumed run, what it took since then
+        trainer = pruned(stage, model, run, measured)
     if not trainer.is_main:
         return Record(method=config.method, model=config.model, data=config.data, budget=config.budget.given)
-    record = finish(stage, trainer, run, reference_seconds=seconds)
+    record = finish(stage, trainer, run, trained, used, reference_seconds=seconds)
     (out / "checkpoint.safetensors").unlink(missing_ok=True)
     return record
 

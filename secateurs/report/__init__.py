@@ -6,6 +6,8 @@ the same parts: :mod:`.page` (shell, sections, figures on the page), :mod:`.tabl
 :mod:`.formats`.
 """
 
+from .comparison import render_comparison, write_comparison
+from .comparison_markdown import comparison_markdown, write_comparison_markdown
 from .document import REPORT_FILE, render, write, write_reports
 from .headline import headline
 from .inspection import write_inspection
@@ -15,10 +17,14 @@ from .svg import picture
 
 __all__ = [
     "REPORT_FILE",
+    "comparison_markdown",
     "headline",
     "picture",
     "render",
+    "render_comparison",
     "write",
+    "write_comparison",
+    "write_comparison_markdown",
     "write_inspection",
     "write_library",
     "write_reports",

@@ -11,7 +11,7 @@ from . import comparison_columns as columns
 from . import comparison_tables as tables
 from . import formats
 from .comparison_chart import chart
-from .page import Section, card, grid, page, paragraph, tiles, titled
+from .page import Section, card, page, paragraph, tiles, titled
 from .tables import Html, escape, pairs, tag
 
 COMPARISON_FILE = "comparison.html"
@@ -50,31 +50,44 @@ def verdict(comparison: Comparison) -> str:
     """Who wins where, or that nobody does, in a sentence."""
     ready = [block for block in comparison.blocks if _leader(block)]
     if not ready:
-        return f"Nothing to compare yet: {formats.plural(comparison.missing, 'run')} still to be made"
+        why = (
+            formats.plural(comparison.missing, "run") + " still to be made" if comparison.missing else "no run is there"
+        )
+        return f"Nothing to compare yet: {why if comparison.blocks or comparison.missing else 'no budget was given'}"
     won: dict[str, list[str]] = {}
+    led: dict[str, list[str]] = {}
+    alone = []
     for block in ready:
-        won.setdefault(block.winner or "", []).append(block.budget)
-    open_ = won.pop("", [])
+        if block.winner:
+            won.setdefault(block.winner, []).append(block.budget)
+        elif len(_methods_of(block)) == 1:
+            alone.append(f"{block.budget} has only one method, {_leader(block)}")
+        else:
+            led.setdefault(_leader(block), []).append(block.budget)
     said = [f"{name} wins at {_listed(budgets)}" for name, budgets in won.items()]
-    if open_:
-        led: dict[str, list[str]] = {}
-        for block in ready:
-            if not block.winner:
-                led.setdefault(_leader(block), []).append(block.budget)
-        said.append(f"{'nobody' if said else 'Nobody'} wins at {_listed(open_)}, where {_leading(led)}")
-    return "; ".join(said)
+    if led:
+        nobody, undecided = "nobody" if said else "Nobody", [budget for budgets in led.values() for budget in budgets]
+        leading = _leading(led, len(comparison.seeds))
+        said.append(f"{nobody} wins at {_listed(undecided)}, where {leading}")
+    return "; ".join([*said, *alone])
 
 
-def _leading(led: dict[str, list[str]]) -> str:
+def _leading(led: dict[str, list[str]], seeds: int) -> str:
+    why = "but not by enough" if seeds > 1 else "and one seed decides nothing"
     if len(led) == 1:
-        return f"{next(iter(led))} leads by less than it would take"
-    return " and ".join(f"{name} leads at {_listed(budgets)}" for name, budgets in led.items())
+        return f"{next(iter(led))} leads, {why}"
+    return " and ".join(f"{name} leads at {_listed(budgets)}" for name, budgets in led.items()) + f", {why}"
+
+
+def _methods_of(block: Block) -> list[str]:
+    """Methods with an accuracy, the best first, without controls."""
+    rows = [row for row in columns.ranked(block.rows) if row.role == "method" and "accuracy" in row.figures]
+    return [row.method for row in rows]
 
 
 def _leader(block: Block) -> str:
     """The method with the highest mean accuracy; empty where none has any."""
-    rows = [row for row in columns.ranked(block.rows) if row.role == "method" and "accuracy" in row.figures]
-    return rows[0].method if rows else ""
+    return next(iter(_methods_of(block)), "")
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -94,17 +107,24 @@ def _tiles(comparison: Comparison) -> Html:
         if dense.low is not None and dense.high is not None:
             interval = f"95% interval {formats.percent(dense.low)} to {formats.percent(dense.high)}"
     steps = "" if comparison.steps is None else f", {comparison.steps:,} steps a run"
-    methods = len(columns.standing(comparison.blocks)) or len(comparison.methods)
+    rows = {row.method: row.role for block in comparison.blocks for row in block.rows}
+    methods = sum(role == "method" for role in rows.values())
+    where = f"{formats.plural(len(rows) - methods, 'control')}, {formats.plural(len(comparison.blocks), 'budget')}"
     return tiles(
         [
-            ("model", formats.shorten(comparison.model, 40).replace(" ", " "), comparison.data),
+            ("model", _breaking(formats.shorten(comparison.model, 40)), comparison.data),
             ("runs finished", formats.count(len(comparison.runs)), f"{failed:,} failed, {missing:,} missing"),
             ("dense accuracy", formats.percent(None if dense is None else dense.mean), interval),
-            ("methods", formats.count(methods), f"at {formats.plural(len(comparison.blocks), 'budget')}"),
+            ("methods", formats.count(methods), where),
             ("seeds", formats.count(len(comparison.seeds)), ", ".join(map(str, comparison.seeds))),
             ("epochs", formats.count(comparison.epochs), f"a run, all together{steps}"),
         ]
     )
+
+
+def _breaking(name: str) -> str:
+    """A long name that may break behind its colons and dashes."""
+    return name.replace(" ", "\u00a0").replace(":", ":\u200b").replace("-", "-\u200b").replace("/", "/\u200b")
 
 
 def _verdicts(comparison: Comparison) -> Section:
@@ -115,7 +135,7 @@ def _verdicts(comparison: Comparison) -> Section:
         mark = tag(f"{block.winner} wins", "good") if block.winner else tag("no winner")
         head = Html(f"<h3>{escape(block.budget)} {mark}</h3>")
         cards.append(card(head, paragraph(block.sentence or "No run at this budget has finished yet.")))
-    return Section("Budget by budget", [grid(*cards)], "Verdict")
+    return Section("Budget by budget", [Html(f'<div class="grid verdicts">{"".join(cards)}</div>')], "Verdict")
 
 
 def _methods(comparison: Comparison) -> Section:
@@ -147,7 +167,7 @@ def _gallery(block: Block) -> Html:
 
 
 def _exemplar(found: Exemplar) -> Html:
-    mood, what = "plain", "wrong before and after"
+    mood, what = "plain", "still wrong"
     if found.dense == found.label:
         mood, what = "bad", "lost"
     elif found.pruned == found.label:
@@ -155,7 +175,7 @@ def _exemplar(found: Exemplar) -> Html:
     name = f"test example {found.index}"
     picture = f'<span class="blank">{found.index}</span>'
     if found.picture.startswith("data:image/"):
-        picture = f'<img src="{escape(found.picture)}" alt="{name}" title="{name}" loading="lazy">'
+        picture = f'<img src="{escape(found.picture)}" alt="{name}" title="{name}">'
     return Html(
         f"<li>{picture}<div>{tag(what, mood)}</div><div>label <b>{found.label}</b></div>"
         f"<div>dense <b>{found.dense}</b> → pruned <b>{found.pruned}</b></div>"
@@ -174,7 +194,9 @@ def _protocol(comparison: Comparison) -> Section:
         else paragraph("No provenance was recorded.", "none"),
     ]
     if comparison.command:
-        parts.append(titled("The command", Html(f'<pre class="command"><code>{escape(comparison.command)}</code></pre>')))
+        parts.append(
+            titled("The command", Html(f'<pre class="command"><code>{escape(comparison.command)}</code></pre>'))
+        )
     return Section("Protocol and provenance", parts, "Protocol")
 
 

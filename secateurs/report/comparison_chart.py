@@ -60,9 +60,10 @@ def _caption(comparison: Comparison) -> Html:
     dense = "" if comparison.dense is None else "The dashed line is the dense network. "
     return Html(
         escape(
-            f"{bars if several else once}{dense}Controls are grey. The dotted steps are the Pareto front over the means "
-            "of all methods, also of those that are not shown: nothing that was compared is better at the same cost. "
-            "Press a point for the run’s report and the command that exports its network."
+            f"{bars if several else once}Lines join a method’s budgets. {dense}Controls are grey. "
+            "The dotted steps are the Pareto front over the means of all methods, also of those that are not shown: no "
+            "other method was better at the same cost. Press a point for the run’s report and the command that exports "
+            "its network."
         )
     )
 
@@ -127,7 +128,9 @@ def _point(
     facts = [("accuracy", columns.accuracy(found))]
     facts += [(m.title, m.form(row.figures[m.key].mean)) for m in MEASURES if m.cost and m.key in row.figures]
     facts += [("options", columns.options(row.options))] if row.options else []
-    title = f"{row.method} at {block.budget}, {'mean of ' + formats.plural(found.n, 'seed') if found.n > 1 else 'one seed'}"
+    title = (
+        f"{row.method} at {block.budget}, {'mean of ' + formats.plural(found.n, 'seed') if found.n > 1 else 'one seed'}"
+    )
     return {
         "m": index[row.method],
         "b": budgets[block.budget],
@@ -181,7 +184,9 @@ def _dense(comparison: Comparison) -> dict[str, Any] | None:
 def _menu(comparison: Comparison, costs: Sequence[Measure]) -> Html:
     """What stands above the chart. Hidden until the script, which alone can obey it, shows it."""
     menu = "".join(f'<option value="{m.key}">{escape(_title(m))}</option>' for m in costs)
-    budgets = "".join(f'<option value="{i}">{escape(block.budget)}</option>' for i, block in enumerate(comparison.blocks))
+    budgets = "".join(
+        f'<option value="{i}">{escape(block.budget)}</option>' for i, block in enumerate(comparison.blocks)
+    )
     which = f'<label>budget <select name="budget"><option value="">all</option>{budgets}</select></label>'
     seeds = '<label><input type="checkbox" name="runs" checked> single runs</label>'
     return Html(
@@ -198,9 +203,8 @@ def _checklist(methods: Sequence[dict[str, Any]]) -> Html:
         mark = _mark(method["symbol"], method["colour"])
         checked = " checked" if method["shown"] else ""
         name = escape(method["name"])
-        entries.append(
-            f'<label title="{name}"><input type="checkbox" name="method" value="{i}"{checked}>{mark}<span>{name}</span></label>'
-        )
+        box = f'<input type="checkbox" name="method" value="{i}"{checked}>'
+        entries.append(f'<label title="{name}">{box}{mark}<span>{name}</span></label>')
     buttons = '<button type="button" data-show="all">all</button><button type="button" data-show="none">none</button>'
     if sum("control" not in m for m in methods) > BEST:
         buttons += '<button type="button" data-show="best">best five</button>'
@@ -213,4 +217,6 @@ def _checklist(methods: Sequence[dict[str, Any]]) -> Html:
 def _mark(symbol: str, colour: str) -> str:
     path = _PATHS[symbol.removesuffix("-open")]
     fill = f"fill:none;stroke:{colour};stroke-width:1.6" if symbol.endswith("-open") else f"fill:{colour}"
-    return f'<svg width="14" height="14" viewBox="-7 -7 14 14" aria-hidden="true"><path d="{path}" style="{fill}"/></svg>'
+    return (
+        f'<svg width="14" height="14" viewBox="-7 -7 14 14" aria-hidden="true"><path d="{path}" style="{fill}"/></svg>'
+    )

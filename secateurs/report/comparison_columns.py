@@ -40,7 +40,7 @@ MEASURES = (
     Measure("bytes", "bytes", formats.size, cost=True, suffix="B"),
     Measure("latency_ms", "latency", formats.milliseconds, cost=True, ticks="~r", suffix=" ms"),
     Measure("worst_class", "worst class", formats.percent, "its accuracy", higher=True),
-    Measure("worst_drop", "worst drop", formats.percent, "of a class, against dense"),
+    Measure("worst_drop", "worst drop", formats.percent, "of a class"),
     Measure("calibration_error", "calibration error", formats.percent),
     Measure("agreement", "agreement", formats.percent, "with dense", higher=True),
     Measure("kl", "KL", formats.plain, "from dense, nats"),

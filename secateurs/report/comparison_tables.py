@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 from urllib.parse import quote
 
@@ -63,7 +64,7 @@ def _cell(head: Head, cell: Any, first: bool) -> str:
     shown = escape(cell.shown if isinstance(cell, Cell) else cell)
     value = hint = ""
     if isinstance(cell, Cell):
-        value = "" if cell.value is None else f' data-v="{cell.value:.9g}"'
+        value = "" if cell.value is None or not isfinite(cell.value) else f' data-v="{cell.value:.9g}"'
         hint = f' title="{escape(cell.hint)}"' if cell.hint else ""
     if first:
         return f'<th scope="row">{shown}</th>'
@@ -75,13 +76,21 @@ def budget_table(comparison: Comparison, block: Block) -> Html:
     rows = columns.ranked(block.rows)
     if not rows:
         return paragraph("No run at this budget has finished yet.", "none")
+    heads, cells = budget_cells(comparison, block)
+    marked = [[_named(block, row), *rest] for row, (_, *rest) in zip(rows, cells)]
+    return sortable(heads, marked, label=f"methods at {block.budget}")
+
+
+def budget_cells(comparison: Comparison, block: Block) -> tuple[list[Head], list[list[Any]]]:
+    """That table's headings and cells."""
+    rows = columns.ranked(block.rows)
     made = [*_columns(comparison, rows), *_counts(rows)]
-    body = [[_named(block, row), row.role, *(make(row) for _, make in made)] for row in rows]
+    body = [[row.method, row.role, *(make(row) for _, make in made)] for row in rows]
     heads = [Head("method", number=False), Head("role", number=False), *(head for head, _ in made)]
     if any(row.options for row in rows):
         heads.append(Head("options", "chosen, or given", number=False))
         body = [[*cells, columns.options(row.options)] for cells, row in zip(body, rows)]
-    return sortable(heads, body, label=f"methods at {block.budget}")
+    return heads, body
 
 
 Made = tuple[Head, Callable[[Row], Cell]]
@@ -166,7 +175,7 @@ def flipped(comparison: Comparison) -> Html:
     names = sorted({name for block in blocks for name in block.flipped}, key=lambda n: (order.get(n, len(order)), n))
     heads = [Head("method", number=False), *(Head(block.budget) for block in blocks)]
     rows = [[name, *(_count(block.flipped.get(name)) for block in blocks)] for name in names]
-    return sortable(heads, rows, label="changed test examples by method and budget")
+    return sortable(heads, rows, label="changed test examples by method and budget", tall=True)
 
 
 def _count(value: int | None) -> Cell:
@@ -183,7 +192,7 @@ def href(run: RunRow) -> str:
 def run_table(comparison: Comparison) -> Html:
     """Every finished run. The first column leads to its report, the last holds the command that exports it."""
     there = [m for m in MEASURES if any(getattr(run, m.key) is not None for run in comparison.runs)]
-    split = [Measure("validation", "validation", formats.percent, "accuracy", higher=True), ACCURACY]
+    split = [ACCURACY, Measure("validation", "validation", formats.percent, "accuracy", higher=True)]
     shown = [m for m in split if any(getattr(run, m.key) is not None for run in comparison.runs)] + there
     heads = [
         Head("run", "opens its report", number=False),

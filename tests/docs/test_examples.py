@@ -24,7 +24,8 @@ from secateurs.zoo import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-QUICK = ("inspect", "bench", "export", "report", "methods", "recoveries")  # these are run, the others only parsed
+# These are run, the others only parsed.
+QUICK = ("inspect", "bench", "export", "report", "methods", "recoveries", "runs")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
