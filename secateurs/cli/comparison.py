@@ -20,6 +20,8 @@ def comparison(found: Comparison, written: Sequence[Path]) -> None:
     for block in found.blocks:
         out.print(_table(block, found.against))
         out.print(escape(block.sentence), highlight=False)
+    if len(found.seeds) > 1:
+        out.print("± is half of the 95% interval over seeds; differences are paired by seed", highlight=False)
     if found.failures:
         out.print(_failures(found))
     if found.missing:
@@ -53,7 +55,7 @@ def _runs(row: Row) -> str:
 def _percent(found: Estimate | None) -> str:
     if found is None:
         return "–"
-    return f"{100 * found.mean:.2f}" + ("" if found.deviation is None else f" ± {100 * found.deviation:.2f}")
+    return f"{100 * found.mean:.2f}" + ("" if found.high is None else f" ± {100 * (found.high - found.mean):.2f}")
 
 
 def _difference(found: Difference | None) -> str:

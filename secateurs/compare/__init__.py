@@ -1,13 +1,28 @@
 """Grids of runs: which method, at which size, for this model?
 
 ``compare`` makes the runs that are missing in a folder and sums them up in a :class:`secateurs.records.Comparison`.
+Names are imported when first used: whoever only looks at the index of runs needs no torch.
 """
 
-from .asked import Asked, asked, product, read_budgets, read_methods, standing
-from .index import Index
-from .rates import usual_grid
-from .summary import summarise, summed_up
-from .sweep import How, compare
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_WHERE = {
+    "Asked": "request",
+    "How": "sweep",
+    "Index": "index",
+    "asked": "request",
+    "compare": "sweep",
+    "product": "request",
+    "read_budgets": "request",
+    "read_methods": "request",
+    "standing": "request",
+    "summarise": "summary",
+    "summed_up": "summary",
+    "usual_grid": "rates",
+}
 
 __all__ = [
     "Asked",
@@ -23,3 +38,16 @@ __all__ = [
     "summed_up",
     "usual_grid",
 ]
+
+if TYPE_CHECKING:
+    from .index import Index
+    from .rates import usual_grid
+    from .request import Asked, asked, product, read_budgets, read_methods, standing
+    from .summary import summarise, summed_up
+    from .sweep import How, compare
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_WHERE[name]}", __name__), name)

@@ -98,12 +98,9 @@ def failed(job: Job, place: Place, error: str) -> Outcome:
     return Outcome(error=error)
 
 
-def outcome_of(out: Path) -> Outcome | None:
-    """What a run's folder tells; None where it has no record."""
-    path = out / RECORD_FILE
-    if not path.exists():
-        return None
-    found = json.loads(path.read_text(encoding="utf-8"))
+def outcome_of(out: Path) -> Outcome:
+    """What a finished run's record tells."""
+    found = json.loads((out / RECORD_FILE).read_text(encoding="utf-8"))
     pruned = found["pruned"]
     return Outcome(found["validation"], pruned["accuracy"] is not None, pruned["latency_ms"] is not None)
 

@@ -22,7 +22,7 @@ from ..measure import read_predictions
 from ..records import Exemplar, RunRow
 from ..storage import write_json
 from ..zoo import load_data
-from .asked import Asked
+from .request import Asked
 
 KEPT_FILE = "answers.json"
 SHOWN = 24  # pictures in a report

@@ -7,7 +7,7 @@ import shlex
 from typing import Any
 
 from ..records import Record
-from .asked import Asked
+from .request import Asked
 
 
 def protocol(asked: Asked, record: Record | None) -> list[str]:

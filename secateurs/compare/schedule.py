@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..spec import Budget, RunConfig
-from .asked import WHOLE, Asked
+from .request import WHOLE, Asked
 
 
 @dataclass(frozen=True)

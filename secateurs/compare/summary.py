@@ -10,11 +10,11 @@ from typing import Any
 
 from ..errors import RunError
 from ..records import Block, Comparison, Failure, Record, Row, RunRow
-from .asked import Asked, standing
 from .carry import FAILURES, RUNS, Place, ended
 from .exemplars import Answers, changed
 from .index import Index
 from .protocol import command, protocol, provenance
+from .request import Asked, standing
 from .schedule import DENSE, Cell, Job, Schedule
 from .verdict import difference, estimate, judge, role
 

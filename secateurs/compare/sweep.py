@@ -12,11 +12,11 @@ from types import FrameType
 from ..errors import RunError, RunInterrupted
 from ..recipes import ready
 from ..records import Comparison
-from .asked import ASKED_FILE, WHOLE, Asked, standing, together
 from .carry import FAILURES, Place, ended
 from .pool import Pool, make_pool
 from .progress import Progress
 from .quiet import time_networks
+from .request import ASKED_FILE, WHOLE, Asked, standing, together
 from .schedule import Outcome, Schedule
 from .summary import summarise
 

@@ -99,7 +99,7 @@ def _mean(by: Mapping[str, Mapping[int, float]], method: str) -> float:
 
 def _shown(values: Mapping[int, float]) -> str:
     found = estimate(list(values.values()))
-    spread = "" if found.deviation is None else f" ± {100 * found.deviation:.2f}"
+    spread = "" if found.high is None else f" ± {100 * (found.high - found.mean):.2f}"
     return f"({100 * found.mean:.2f}{spread})"
 
 

@@ -60,7 +60,7 @@ class ScratchOptions(TrainOptions):
         of: the run whose network is trained from scratch: its folder, or the name of a folder beside this run's own.
     """
 
-    of: str
+    of: str = ""
 
 
 class ScratchRun(GivenRun):
@@ -68,6 +68,11 @@ class ScratchRun(GivenRun):
     weights and all steps for their training."""
 
     options: ScratchOptions
+
+    def cut_at(self) -> float:
+        if not self.options.of:
+            raise RunError("method 'scratch' needs of=, the run whose network is trained: --set of=runs/x")
+        return super().cut_at()
 
     def keep(self) -> Mask:
         path = self._source() / CUT

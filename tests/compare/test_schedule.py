@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secateurs.compare.asked import Asked, asked
+from secateurs.compare.request import Asked, asked
 from secateurs.compare.schedule import DENSE, Cell, Job, Outcome, Schedule
 from secateurs.spec import Budget
 
@@ -118,11 +118,13 @@ def test_scratch_waits_for_its_source_seed_by_seed() -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_whatever_the_order_and_the_failures_it_ends(data: st.DataObject) -> None:
-    """Jobs end in any order, some fail, the sweep is asked anew at any time: what is chosen depends on results alone."""
+    """Jobs end in any order, some fail, the sweep is asked anew at any time: it comes to its end."""
     ended: dict[str, Outcome] = {}
     request = wanted(seeds=(0, 1), budgets=(Budget(macs=0.5),))
     schedule = Schedule(request, ended)
-    fails = data.draw(st.sets(st.sampled_from(["taylor", "magnitude", "random", "dense", "scratch:taylor"]), max_size=2))
+    fails = data.draw(
+        st.sets(st.sampled_from(["taylor", "magnitude", "random", "dense", "scratch:taylor"]), max_size=2)
+    )
     for _ in range(100):
         if data.draw(st.booleans()):
             schedule = Schedule(request, ended)  # killed, and asked again

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from secateurs.compare.asked import asked, product, read_budgets, read_methods, standing, together
+from secateurs.compare.request import asked, product, read_budgets, read_methods, standing, together
 from secateurs.compare.sweep import joined
 from secateurs.errors import BudgetError, RunError, SecateursError, UnknownNameError
 from secateurs.recipes import METHODS
@@ -30,7 +30,7 @@ def test_budgets_as_written() -> None:
     )
     assert read_budgets(["macs=0.5+params=0.3,macs=0.2"]) == (Budget(macs=0.5, params=0.3), Budget(macs=0.2))
     assert read_budgets(["macs=0.5,0.50"]) == (Budget(macs=0.5),)
-    with pytest.raises(BudgetError, match="'0.5' names no resource"):
+    with pytest.raises(BudgetError, match=r"'0\.5' names no resource"):
         read_budgets(["0.5,0.25"])
     with pytest.raises(BudgetError, match="did you mean 'macs'"):
         read_budgets(["mac=0.5"])
@@ -81,7 +81,7 @@ def test_a_folder_remembers_and_grows(tmp_path: Path) -> None:
 
 def test_folders_that_are_something_else(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(RunError, match="no comparison.json"):
+    with pytest.raises(RunError, match=r"no comparison\.json"):
         joined(asked(**BASE), tmp_path)
     (tmp_path / "comparison.json").write_text("{}", encoding="utf-8")
     with pytest.raises(RunError, match="does not describe a comparison"):
