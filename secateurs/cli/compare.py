@@ -51,6 +51,9 @@ def compare(
     mixed_precision: Annotated[str, typer.Option(help="no, fp16 or bf16.")] = "no",
     jobs: Annotated[int, typer.Option(min=1, help="Runs side by side, each with its share of the cores.")] = 1,
     threads: Threads = None,
+    ray: Annotated[
+        str, typer.Option(help="Runs as Ray tasks: auto starts Ray here, HOST:PORT joins a cluster (extra `ray`).")
+    ] = "",
     retry: Annotated[bool, typer.Option("--retry", help="Make the runs again that failed.")] = False,
     markdown: Annotated[Optional[Path], typer.Option(help="Also write the tables into this Markdown file.")] = None,  # noqa: UP045
     json: Json = False,
@@ -63,7 +66,7 @@ def compare(
         out, model, data, methods, budgets, seeds, grid if tune else None, set_, scratch,
         epochs=epochs, batch_size=batch_size, granularity=granularity, against=against, mixed_precision=mixed_precision,
     )  # fmt: skip
-    found = run(wanted, out, How(jobs=jobs, threads=threads, retry=retry))
+    found = run(wanted, out, How(jobs=jobs, threads=threads, retry=retry, ray=ray))
     from ..report import write_comparison, write_comparison_markdown, write_reports
 
     write_reports([out / run.folder for run in found.runs], out)

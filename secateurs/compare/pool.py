@@ -196,7 +196,15 @@ def _environment(**values: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def make_pool(folder: Path, jobs: int, threads: int | None) -> Pool:
-    """The pool for so many runs side by side."""
+def make_pool(folder: Path, jobs: int, threads: int | None, ray: str = "") -> Pool:
+    """The pool for so many runs side by side.
+
+    Args:
+        ray: ``auto`` or a cluster's address; empty: without Ray.
+    """
     place = Place(folder, threads)
+    if ray:
+        from .ray_pool import RayPool
+
+        return RayPool(place, ray, jobs)
     return Here(place) if jobs == 1 else Processes(place, jobs)

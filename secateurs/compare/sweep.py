@@ -27,12 +27,13 @@ class How:
 
     Attributes:
         jobs: runs side by side. threads: of each; None: its share of the cores. retry: make failed runs again.
-        progress: show it.
+        ray: ``auto`` starts Ray here, an address joins a cluster; empty: processes. progress: show it.
     """
 
     jobs: int = 1
     threads: int | None = None
     retry: bool = False
+    ray: str = ""
     progress: bool = True
 
 
@@ -81,7 +82,7 @@ def carry_on(asked: Asked, folder: Path, how: How) -> None:
     schedule = Schedule(asked, known)
     with Progress(schedule.left(), shown=how.progress) as bar:
         if schedule.ready():
-            pool = make_pool(folder, how.jobs, how.threads)
+            pool = make_pool(folder, how.jobs, how.threads, how.ray)
             try:
                 with stoppable():
                     _run(schedule, known, pool, bar)
