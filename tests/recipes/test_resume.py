@@ -30,7 +30,8 @@ def without_timings(record: dict[str, Any]) -> dict[str, Any]:
     out["train"].pop("seconds")
     for row in out["recovery"]:
         row.pop("seconds")
-    out.pop("created")
+    for name in ("created", "peak_memory", "joules"):
+        out.pop(name)
     out["notes"] = [n for n in out["notes"] if "faster on this device" not in n]
     return out
 
