@@ -9,6 +9,7 @@ from pathlib import Path
 from ..records import RECORD_FILE, Record
 from ..storage import write_text
 from . import network, outcome, players, provenance, training
+from .answers import answered, answers
 from .headline import headline
 from .page import page, write_library
 from .repairs import repairs
@@ -30,6 +31,7 @@ def render(record: Record, *, library: str | None = None) -> str:
         training.training(record),
         *([repairs(record)] if record.recovery else []),
         *([groups(record)] if ranked else [players.participation(record), training.market(record)]),
+        *([answers(record)] if answered(record) else []),
         outcome.layers(record),
         *([network.section(record.network)] if record.network is not None else []),
         *([] if ranked else [outcome.certificate(record)]),

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..records import Record
 from . import formats
+from .answers import resources
 from .page import Section, grid, paragraph, titled
 from .scores import scored
 from .tables import Html, escape, pairs, table
@@ -43,7 +44,9 @@ def cost(record: Record) -> Section:
     facts |= {"batch size": formats.count(record.train.batch_size)} if record.train.batch_size else {}
     facts |= {f"examples, {k}": formats.count(v) for k, v in record.train.examples.items()}
     steps = pairs(facts) if facts else paragraph("No step counts were recorded.", "none")
-    return Section(title, [grid(titled("Wall time", times), titled("Steps and examples", steps))], "Cost")
+    return Section(
+        title, [grid(titled("Wall time", times), titled("Steps and examples", steps)), *resources(record)], "Cost"
+    )
 
 
 def provenance(record: Record) -> Section:
