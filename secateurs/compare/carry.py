@@ -112,9 +112,10 @@ def ended(place: Place) -> dict[str, Outcome]:
         with contextlib.suppress(ValueError, KeyError):
             out[path.stem] = Outcome(error=json.loads(path.read_text(encoding="utf-8"))["error"])
     columns = ("folder", "validation", "accuracy", "latency_ms")
-    for row in Index(place.folder).rows(columns=columns) if place.folder.is_dir() else []:
-        tested, timed = row["accuracy"] is not None, row["latency_ms"] is not None
-        out[Path(row["folder"]).name] = Outcome(row["validation"], tested, timed)
+    with Index(place.folder) as index:
+        for row in index.rows(columns=columns):
+            tested, timed = row["accuracy"] is not None, row["latency_ms"] is not None
+            out[Path(row["folder"]).name] = Outcome(row["validation"], tested, timed)
     return out
 
 

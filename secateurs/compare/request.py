@@ -148,8 +148,8 @@ def together(before: Asked, now: Asked, folder: Path) -> Asked:
                 f"{str(folder)!r} holds a comparison with --{name.replace('_', '-')} {_shown(there)}, and this one has "
                 f"{_shown(here)}: their runs cannot be compared. Give the same, or another --out"
             )
-    grown = {name: tuple(dict.fromkeys((*getattr(before, name), *getattr(now, name)))) for name in GROWING[:1]}
-    for name in GROWING[1:]:
+    grown = {}
+    for name in GROWING:
         both = (*getattr(before, name), *getattr(now, name))
         grown[name] = tuple(x for i, x in enumerate(both) if x not in both[:i])
     return now.model_copy(update=grown)

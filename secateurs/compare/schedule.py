@@ -21,7 +21,8 @@ class Outcome:
     """What is known of a run that ended.
 
     Attributes:
-        validation: accuracy. tested: whether the test set was read. error: why it has no record.
+        validation: accuracy. tested: whether the test set was read. timed: whether latency was measured.
+        error: why it has no record.
     """
 
     validation: float | None = None

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import RunError
 from ..records import Block, Comparison, Failure, Record, Row, RunRow
+from ..spec import Budget
 from .carry import FAILURES, RUNS, Place, ended
 from .exemplars import Answers, changed
 from .index import Index
@@ -47,20 +48,19 @@ def summarise(asked: Asked, folder: str | Path) -> Comparison:
     folder = Path(folder)
     place = Place(folder)
     schedule = Schedule(asked, ended(place))
-    found = {Path(row["folder"]).name: row for row in Index(folder).rows()}
+    with Index(folder) as index:
+        found = {Path(row["folder"]).name: row for row in index.rows()}
     runs: dict[str, RunRow] = {}
     table: dict[Cell, list[RunRow]] = {}
     for cell in schedule.cells():
         jobs = [job for job in schedule.jobs_of(cell) if _finished(schedule, job) and job.key in found]
         table[cell] = [_run(job, found[job.key], asked, folder) for job in jobs]
         runs.update((run.hash, run) for run in table[cell])
-    failures = list(_failures(place, schedule))
+    failures = _failures(place, schedule)
     answers = Answers(folder)
-    blocks = [_block(asked, str(budget), table, failures, answers) for budget in asked.budgets]
-    for block, budget in zip(blocks, asked.budgets):
-        block.amounts = budget.given
+    blocks = [_block(asked, budget, table, failures, answers) for budget in asked.budgets]
     answers.keep()
-    first = next((r for r in runs.values()), None)
+    first = next(iter(runs.values()), None)
     record = Record.read(folder / first.folder) if first is not None else None
     return Comparison(
         model=asked.model,
@@ -136,11 +136,12 @@ def _row(method: str, runs: Sequence[RunRow], failures: Sequence[Failure], budge
 
 def _block(
     asked: Asked,
-    budget: str,
+    asked_for: Budget,
     table: Mapping[Cell, Sequence[RunRow]],
     failures: Sequence[Failure],
     answers: Answers,
 ) -> Block:
+    budget = str(asked_for)
     cells = {cell.label: runs for cell, runs in table.items() if cell.shown == budget}
     by = {label: _by_seed(runs) for label, runs in cells.items()}
     rows = [_row(label, runs, failures, budget) for label, runs in cells.items()]
@@ -153,7 +154,7 @@ def _block(
     shown = max((r for r in rows if r.role == "method" and r.figures), key=_accuracy, default=None)
     return Block(
         budget=budget,
-        amounts={},
+        amounts=asked_for.given,
         rows=sorted(rows, key=_accuracy, reverse=True),
         winner=winner,
         sentence=sentence,

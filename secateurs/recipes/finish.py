@@ -48,17 +48,7 @@ def finish(
     if stage.after.onnx:
         _export(stage, networks["pruned"], files, notes)
     _latency_note(stage, measured, networks["pruned"], notes)
-    if run.players.granularity == "weight":
-        held = sum(int(p.count_nonzero()) for p in networks["pruned"].parameters())
-        notes.append(
-            f"single weights were removed, so the network keeps its shape: {held:,} of its "
-            f"{measured['pruned'].params:,} parameters are not zero"
-        )
-    if trainer.ended:
-        notes.append(
-            f"validation had recovered right after the cut ({100 * run.repair.accuracy:.2f}%), so the last "
-            f"{run.total - run.stop} of {run.total} steps were left out"
-        )
+    _course_notes(trainer, run, networks["pruned"], notes)
     record = Record(
         method=stage.config.method,
         model=stage.config.model,
@@ -171,6 +161,21 @@ def _latency_note(stage: Stage, measured: Mapping[str, Measured], pruned: nn.Mod
     if dense and dense.latency_ms and taken:
         slow = not_faster(dense.latency_ms, taken, pruned, stage.data.example_inputs(1))
         notes += [slow] if slow else []
+
+
+def _course_notes(trainer: Trainer, run: Pruning, pruned: nn.Module, notes: list[str]) -> None:
+    """What its reader should know of the network's shape and of the run's end."""
+    if run.players.granularity == "weight":
+        held = sum(int(p.count_nonzero()) for p in pruned.parameters())
+        notes.append(
+            f"single weights were removed, so the network keeps its shape: {held:,} of its "
+            f"{count_params(pruned):,} parameters are not zero"
+        )
+    if trainer.ended:
+        notes.append(
+            f"validation had recovered right after the cut ({100 * run.repair.accuracy:.2f}%), so the last "
+            f"{run.total - run.stop} of {run.total} steps were left out"
+        )
 
 
 def _train_block(stage: Stage, trainer: Trainer, run: Pruning, reference_seconds: float) -> TrainBlock:
