@@ -39,6 +39,11 @@ def compare(
             "By default two learning rates."
         ),
     ] = [],  # noqa: B006
+    search: Annotated[
+        bool,
+        typer.Option("--search", help="Let Optuna choose method and options under each budget (extra `search`)."),
+    ] = False,
+    trials: Annotated[int, typer.Option(min=1, help="Of the search, for every budget.")] = 40,
     tune: Annotated[bool, typer.Option("--tune/--no-tune", help="Choose from the grid, or run the defaults.")] = True,
     set_: Annotated[list[str], typer.Option("--set", help="Option of all methods, NAME=VALUE; repeatable.")] = [],  # noqa: B006
     against: Annotated[str, typer.Option(help="The method that paired differences are taken to.")] = "magnitude",
@@ -63,7 +68,7 @@ def compare(
     from ..compare import compare as run
 
     wanted = _asked(
-        out, model, data, methods, budgets, seeds, grid if tune else None, set_, scratch,
+        out, model, data, methods, budgets, seeds, grid if tune else None, set_, scratch, trials if search else None,
         epochs=epochs, batch_size=batch_size, granularity=granularity, against=against, mixed_precision=mixed_precision,
     )  # fmt: skip
     found = run(wanted, out, How(jobs=jobs, threads=threads, retry=retry, ray=ray))
@@ -90,10 +95,11 @@ def _asked(
     grid: list[str] | None,
     set_: list[str],
     scratch: str,
+    trials: int | None,
     **rest: Any,
 ) -> Asked:
     """What the command asks for; where it names no model, what its folder was asked for."""
-    from ..compare import asked, read_budgets, read_methods, standing, usual_grid
+    from ..compare import SEARCHED, Search, asked, product, read_budgets, read_methods, standing, usual_grid
     from ..errors import RunError
 
     before = standing(out)
@@ -101,11 +107,12 @@ def _asked(
         return before
     if model is None or data is None:
         raise RunError(f"{str(out)!r} holds no comparison to go on with; give --model, --data, --methods and --budgets")
-    names = read_methods(methods)
+    names = read_methods(methods) or (SEARCHED if trials is not None else ())
     if not names:
         raise RunError("--methods names none; write --methods equilibrium,magnitude,taylor or --methods all")
-    options = read_pairs(set_)
-    sources = {"first": names[:1], "none": (), "all": names}.get(scratch) or read_methods(
+    options, axes = read_pairs(set_), _axes(grid or [])
+    first = names if trials is not None else names[:1]  # of a search, whatever it chooses
+    sources = {"first": first, "none": (), "all": names}.get(scratch) or read_methods(
         [scratch] if scratch != "none" else []
     )
     return asked(
@@ -114,7 +121,12 @@ def _asked(
         methods=names,
         budgets=read_budgets(budgets),
         seeds=_seeds(seeds),
-        grid=({},) if grid is None else _grid(grid) or usual_grid(model, data, options),
+        grid=({},)
+        if grid is None or trials is not None
+        else product(axes)
+        if axes
+        else usual_grid(model, data, options),
+        search=None if trials is None else Search(trials=trials, values=axes),
         options=options,
         scratch=sources,
         **rest,
@@ -125,24 +137,23 @@ def _seeds(text: str) -> tuple[int, ...]:
     from ..errors import RunError
 
     try:
-        given = tuple(int(part) for part in text.split(","))
+        given = tuple(int(part) for part in text.removesuffix(",").split(","))
     except ValueError:
         raise RunError(f"--seeds {text!r}: write how many, 3, or which, 0,1,2") from None
-    if len(given) > 1 or "," in text:
+    if "," in text:
         return tuple(dict.fromkeys(given))
     if given[0] < 1:
         raise RunError(f"--seeds {text!r}: at least one is needed")
     return tuple(range(given[0]))
 
 
-def _grid(texts: list[str]) -> tuple[dict[str, Any], ...]:
-    from ..compare import product
+def _axes(texts: list[str]) -> dict[str, tuple[Any, ...]]:
     from ..errors import RunError
 
-    axes: dict[str, list[Any]] = {}
+    axes: dict[str, tuple[Any, ...]] = {}
     for text in texts:
         name, equals, values = text.partition("=")
         if not equals or not values:
             raise RunError(f"--grid {text!r}: write NAME=VALUE,VALUE")
-        axes[name] = [read_value(value) for value in values.split(",")]
-    return product(axes) if axes else ()
+        axes[name] = tuple(read_value(value) for value in values.split(","))
+    return axes

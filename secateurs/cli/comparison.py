@@ -15,6 +15,8 @@ from .tables import console, plain_table
 def comparison(found: Comparison, written: Sequence[Path]) -> None:
     """The tables at the end of ``compare``."""
     out = console()
+    if found.tried:
+        out.print(_tried(found))
     if found.dense is not None:
         out.print(f"dense: {_percent(found.dense.figures.get('accuracy'))} test accuracy", highlight=False)
     for block in found.blocks:
@@ -45,6 +47,21 @@ def _table(block: Block, against: str) -> Table:
             _runs(row),
             style="dim" if row.role == "control" else None,
         )
+    return table
+
+
+def _tried(found: Comparison) -> Table:
+    table = plain_table("trial", "budget", "method", "options", "validation", title="what the search tried")
+    for column in table.columns[1:4]:
+        column.justify = "left"
+    for row in found.tried:
+        options = ", ".join(f"{name}={value}" for name, value in row.options.items())
+        reached = (
+            f"failed: {row.error}" if row.error else "–" if row.validation is None else f"{100 * row.validation:.2f}"
+        )
+        style = "bold" if row.chosen else None
+        number = f"{row.number}" + (" *" if row.chosen else "")
+        table.add_row(number, row.budget, escape(row.method), escape(options), escape(reached), style=style)
     return table
 
 

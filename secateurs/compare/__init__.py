@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 _WHERE = {
     "Asked": "request",
     "How": "sweep",
+    "SEARCHED": "space",
+    "Search": "request",
     "Index": "index",
     "asked": "request",
     "compare": "sweep",
@@ -27,6 +29,8 @@ _WHERE = {
 __all__ = [
     "Asked",
     "How",
+    "SEARCHED",
+    "Search",
     "Index",
     "asked",
     "compare",
@@ -42,7 +46,8 @@ __all__ = [
 if TYPE_CHECKING:
     from .index import Index
     from .rates import usual_grid
-    from .request import Asked, asked, product, read_budgets, read_methods, standing
+    from .request import Asked, Search, asked, product, read_budgets, read_methods, standing
+    from .space import SEARCHED
     from .summary import summarise, summed_up
     from .sweep import How, compare
 

@@ -16,10 +16,11 @@ class Progress:
     """Runs that ended, of those that are to be made.
 
     Args:
-        left: runs still to be made. shown: whether to show anything at all.
+        left: runs still to be made. shown: whether to show anything at all. what: they are called.
     """
 
-    def __init__(self, left: int, *, shown: bool = True) -> None:
+    def __init__(self, left: int, *, shown: bool = True, what: str = "runs") -> None:
+        self._what = what
         self._left, self._done, self._failed, self._shown = left, 0, 0, shown
         self._began = self._written = time.monotonic()
         self._running: dict[str, str] = {}
@@ -33,7 +34,7 @@ class Progress:
             from rich.progress import Progress as Bar
 
             columns = (
-                TextColumn("runs"),
+                TextColumn(self._what),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
@@ -41,7 +42,7 @@ class Progress:
             )
             self._bar = Bar(*columns, console=Console(stderr=True), transient=True, refresh_per_second=2)
             self._bar.start()
-            self._task = self._bar.add_task("runs", total=self._left, note="")
+            self._task = self._bar.add_task(self._what, total=self._left, note="")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -66,7 +67,9 @@ class Progress:
         if self._bar is None and self._shown and (now - self._written >= _EVERY):
             self._written = now
             rest = f", about {timedelta(seconds=round((now - self._began) / self._done * self._left))} left"
-            self._say(f"{self._done} of {self._done + self._left} runs{self._failures()}{rest if self._left else ''}")
+            self._say(
+                f"{self._done} of {self._done + self._left} {self._what}{self._failures()}{rest if self._left else ''}"
+            )
 
     def timing(self, done: int, total: int) -> None:
         """Networks whose latency has been measured."""

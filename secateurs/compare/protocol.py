@@ -7,7 +7,8 @@ import shlex
 from typing import Any
 
 from ..records import Record
-from .request import Asked
+from .rates import USUAL
+from .request import Asked, product
 
 
 def protocol(asked: Asked, record: Record | None) -> list[str]:
@@ -38,6 +39,13 @@ def protocol(asked: Asked, record: Record | None) -> list[str]:
 
 
 def _grid(asked: Asked) -> str:
+    if asked.search is not None:
+        return (
+            f"Under each budget {asked.search.trials} trials, proposed by Optuna, chose a method and its options by "
+            f"validation accuracy at seed {asked.seeds[0]}, among {', '.join(asked.methods)}; defaults came first. "
+            "Trials do not read the test set. Beside the choice, the others train with its learning rates or the usual "
+            "ones, whichever does better on validation data."
+        )
     if len(asked.grid) == 1:
         chosen = asked.grid[0]
         return f"Nothing was tuned: every method ran with {_options(chosen) if chosen else 'its defaults'}."
@@ -53,7 +61,7 @@ def _masks(asked: Asked) -> str:
 
 
 def _options(given: dict[str, Any]) -> str:
-    return ", ".join(f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in given.items())
+    return ", ".join(f"{k}={_value(v)}" for k, v in given.items())
 
 
 def provenance(record: Record | None) -> dict[str, str]:
@@ -69,16 +77,55 @@ def provenance(record: Record | None) -> dict[str, str]:
 
 
 def command(asked: Asked) -> str:
-    """The command line that asks for this comparison."""
-    words = ["secateurs", "compare", "--model", asked.model, "--data", asked.data]
-    words += ["--methods", ",".join(m for m in asked.methods if m not in ("random", asked.against)) or asked.against]
+    """The command line that asks for this comparison; empty where it was asked for in Python and has none."""
+    named = list(asked.methods)
+    for added in ("random", asked.against):  # at the end, where nobody named them
+        if named[-1] == added and len(named) > 1:
+            named.pop()
+    grid = _axes(asked)
+    if grid is None:
+        return ""
+    words = ["secateurs", "compare", "--model", asked.model, "--data", asked.data, "--methods", ",".join(named)]
     for budget in asked.budgets:
         words += ["--budgets", str(budget).replace(",", "+")]
-    words += ["--epochs", str(asked.epochs), "--batch-size", str(asked.batch_size)]
-    contiguous = asked.seeds == tuple(range(len(asked.seeds)))
-    words += ["--seeds", str(len(asked.seeds)) if contiguous else ",".join(map(str, asked.seeds))]
-    if asked.granularity != "channel":
-        words += ["--granularity", asked.granularity]
+    if asked.search is not None:
+        words += ["--search", "--trials", str(asked.search.trials)]
+    words += ["--epochs", str(asked.epochs), "--batch-size", str(asked.batch_size), "--seeds", _seeds(asked), *grid]
+    plain = {"granularity": "channel", "against": "magnitude", "mixed_precision": "no"}
+    for name, usual in plain.items():
+        if getattr(asked, name) != usual:
+            words += [f"--{name.replace('_', '-')}", getattr(asked, name)]
+    if asked.scratch != (tuple(named[:1]) if asked.search is None else tuple(named)):
+        words += ["--scratch", ",".join(asked.scratch) or "none"]
     for name, value in asked.options.items():
-        words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+        words += ["--set", f"{name}={_value(value)}"]
     return shlex.join([*words, "--out", "DIR"])
+
+
+def _seeds(asked: Asked) -> str:
+    if asked.seeds == tuple(range(len(asked.seeds))):
+        return str(len(asked.seeds))
+    return ",".join(map(str, asked.seeds)) + ("," if len(asked.seeds) == 1 else "")
+
+
+def _axes(asked: Asked) -> list[str] | None:
+    """The grid in words of the command line; None where it cannot be said there."""
+    if asked.search is None:
+        if asked.grid == ({},):
+            return ["--no-tune"]
+        free = [name for name in ("lr", "recovery_lr") if name not in asked.options]
+        if list(asked.grid) in [[dict.fromkeys(free, rate) for rate in rates] for rates in USUAL.values()]:
+            return []
+        axes = {name: list(dict.fromkeys(p[name] for p in asked.grid if name in p)) for p in asked.grid for name in p}
+        if product(axes) != asked.grid:
+            return None
+    else:
+        axes = {name: list(values) for name, values in asked.search.values.items()}
+    said = [f"{name}={','.join(map(_value, values))}" for name, values in axes.items()]
+    if any("," in _value(value) for values in axes.values() for value in values):
+        return None
+    return [word for text in said for word in ("--grid", text)]
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

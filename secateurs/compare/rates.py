@@ -1,4 +1,4 @@
-"""The grid of learning rates that a comparison tries where it is told nothing else."""
+"""The learning rates that a comparison tries where it is told nothing else."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ def usual_grid(model: str, data: str, options: dict[str, Any]) -> tuple[dict[str
     Args:
         options: given to all methods; what they say of learning rates is not tried otherwise.
     """
+    free = [name for name in ("lr", "recovery_lr") if name not in options]
+    points = [dict.fromkeys(free, rate) for rate in USUAL[trained_with(model, data, options)]]
+    return tuple(points) if free else ({},)
+
+
+def trained_with(model: str, data: str, options: dict[str, Any]) -> str:
+    """The optimizer that a model is trained with: adam or sgd."""
     loaded = load_data(data)
     network = build_model(model, classes=loaded.classes, input_shape=loaded.input_shape, seed=0)
     known = {name: value for name, value in options.items() if name in TrainOptions.model_fields}
-    kind = read_options(TrainOptions, "any", known).kind(network)
-    free = [name for name in ("lr", "recovery_lr") if name not in options]
-    points = [dict.fromkeys(free, rate) for rate in USUAL[kind]]
-    return tuple(points) if free else ({},)
+    return read_options(TrainOptions, "any", known).kind(network)

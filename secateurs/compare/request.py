@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator
 
 from ..errors import BudgetError, RunError, SecateursError
-from ..recipes import METHODS, RunConfig, find_method, read_options
+from ..recipes import METHODS, RunConfig, TrainOptions, find_method, read_options
 from ..spec import Budget, Frozen
 from ..storage import write_json
 
@@ -24,14 +24,35 @@ GROWING = ("methods", "budgets", "seeds", "scratch")
 WHOLE = Budget(groups=1.0)  # the dense network's
 
 
+class Search(Frozen):
+    """Methods and their options are chosen on validation data, under each budget by itself.
+
+    Attributes:
+        trials: runs for every budget. values: options that take one of some values; the rest is usual.
+    """
+
+    trials: int = Field(default=40, ge=1)
+    values: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+
+
+class Found(Frozen):
+    """What a search chose at a budget."""
+
+    method: str
+    budget: Budget
+    options: dict[str, Any]
+
+
 class Asked(Frozen):
     """A grid of runs.
 
     Attributes:
-        methods: names; ``random`` and ``against`` are among them whether named or not.
+        methods: names; ``random`` and ``against`` are among them whether named or not. In a search: what it chooses
+            from; what it has chosen is then compared.
         seeds: of data order, weights and validation split. grid: options that are tried for every method alike.
         options: given to all methods. against: the method that differences are taken to.
         scratch: methods whose networks are trained from scratch too.
+        search: how the rest is chosen. found: what it chose, as soon as it is known.
     """
 
     model: str
@@ -48,6 +69,8 @@ class Asked(Frozen):
     options: dict[str, Any] = Field(default_factory=dict)
     against: str = "magnitude"
     scratch: tuple[str, ...] = ()
+    search: Search | None = None
+    found: tuple[Found, ...] = ()
 
     @field_validator("methods", "scratch")
     @classmethod
@@ -57,6 +80,32 @@ class Asked(Frozen):
                 raise RunError(f"method {name!r} is a control of every comparison; leave it out of --methods")
             find_method(name)
         return tuple(dict.fromkeys(given))
+
+    def contenders(self, budget: Budget) -> tuple[str, ...]:
+        """Methods that are compared at a budget."""
+        if self.search is None:
+            return self.methods
+        chosen = (found.method for found in self.found if found.budget == budget)
+        return tuple(dict.fromkeys((*chosen, self.against, "random")))
+
+    def sources(self, budget: Budget) -> tuple[str, ...]:
+        """Methods whose networks at a budget are trained from scratch too."""
+        if self.search is None:
+            return self.scratch
+        return tuple(f.method for f in self.found if f.budget == budget and f.method in self.scratch)
+
+    def points(self, method: str, budget: Budget) -> tuple[dict[str, Any], ...]:
+        """Options that a method chooses from at a budget. Beside what a search has found, the others may train as that
+        does, or as is usual; the dense network as any of those that were found."""
+        if self.search is None:
+            return self.grid
+        here = [f for f in self.found if budget in (f.budget, WHOLE)]
+        own = [f.options for f in here if f.method == method]
+        if own:
+            return (own[0],)
+        shared = ({k: v for k, v in f.options.items() if k in TrainOptions.model_fields} for f in here)
+        points = [*self.grid, *shared]
+        return tuple(point for i, point in enumerate(points) if point not in points[:i])
 
     def config(self, method: str, budget: Budget, seed: int, point: Mapping[str, Any]) -> RunConfig:
         """One run of the grid."""
@@ -141,21 +190,34 @@ def together(before: Asked, now: Asked, folder: Path) -> Asked:
     Raises:
         RunError: they differ in what must be the same for all runs.
     """
+    growing = GROWING if now.search is None else GROWING[1:]  # a search chooses from the same methods to its end
     for name in Asked.model_fields:
-        there, here = getattr(before, name), getattr(now, name)
-        if name not in GROWING and there != here:
+        there, here = _fixed(before, name), _fixed(now, name)
+        if name not in growing and there != here:
             raise RunError(
                 f"{str(folder)!r} holds a comparison with --{name.replace('_', '-')} {_shown(there)}, and this one has "
                 f"{_shown(here)}: their runs cannot be compared. Give the same, or another --out"
             )
-    grown = {}
-    for name in GROWING:
+    grown: dict[str, Any] = {"found": before.found}
+    if before.search is not None and now.search is not None:
+        grown["search"] = max(before.search, now.search, key=lambda search: search.trials)
+    for name in growing:
         both = (*getattr(before, name), *getattr(now, name))
         grown[name] = tuple(x for i, x in enumerate(both) if x not in both[:i])
     return now.model_copy(update=grown)
 
 
+def _fixed(asked: Asked, name: str) -> Any:
+    """What two requests for one folder must have in common; of a search, not its length or what came of it."""
+    if name == "found":
+        return None
+    value = getattr(asked, name)
+    return value.values if isinstance(value, Search) else value
+
+
 def _shown(value: Any) -> str:
+    if value is None:
+        return "left out"
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 

@@ -97,9 +97,9 @@ class Schedule:
         """Every cell, budget by budget; the dense network first."""
         yield DENSE
         for budget in self.asked.budgets:
-            for method in self.asked.methods:
+            for method in self.asked.contenders(budget):
                 yield Cell(method, budget)
-            for method in self.asked.scratch:
+            for method in self.asked.sources(budget):
                 yield Cell("scratch", budget, Cell(method, budget))
 
     def ready(self) -> list[Job]:
@@ -127,14 +127,18 @@ class Schedule:
 
     def trials(self, cell: Cell) -> list[Job]:
         """The grid at the first seed; empty as long as the source of a scratch run has not finished."""
-        made = (self.made(cell, self.asked.seeds[0], point) for point in self.asked.grid)
+        made = (self.made(cell, self.asked.seeds[0], point) for point in self.points(cell))
         jobs = [Job(*m, cell.label, cell.shown, False) for m in made if m is not None]
         return list({job.key: job for job in jobs}.values())
+
+    def points(self, cell: Cell) -> tuple[dict[str, Any], ...]:
+        """Options that the cell chooses from."""
+        return self.asked.points(cell.method, cell.budget)
 
     def choice(self, cell: Cell) -> Mapping[str, Any] | None:
         """The point of the grid with the highest validation accuracy; None while that is not known, or if all failed.
         Of equals, the first."""
-        grid = self.asked.grid
+        grid = self.points(cell)
         if len(grid) == 1:
             return grid[0]
         best: tuple[float, Mapping[str, Any]] | None = None

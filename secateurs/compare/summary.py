@@ -17,6 +17,7 @@ from .index import Index
 from .protocol import command, protocol, provenance
 from .request import Asked, standing
 from .schedule import DENSE, Cell, Job, Schedule
+from .search import tried
 from .verdict import difference, estimate, judge, role
 
 FIGURES = (
@@ -76,6 +77,7 @@ def summarise(asked: Asked, folder: str | Path) -> Comparison:
         blocks=blocks,
         runs=list(runs.values()),
         failures=failures,
+        tried=[] if asked.search is None else tried(folder),
         missing=schedule.left(),
         provenance=provenance(record),
         command=command(asked),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from ..errors import RunError, RunInterrupted
+from ..errors import RunError, RunInterrupted, require
 from ..recipes import ready
 from ..records import Comparison
 from .carry import FAILURES, Place, ended
@@ -18,6 +18,8 @@ from .progress import Progress
 from .quiet import time_networks
 from .request import ASKED_FILE, WHOLE, Asked, standing, together
 from .schedule import Outcome, Schedule
+from .search import search
+from .space import space
 from .summary import summarise
 
 
@@ -43,19 +45,34 @@ def compare(asked: Asked, folder: str | Path, how: How | None = None) -> Compari
     Raises:
         RunError: the folder holds something else, or another comparison.
         RunInterrupted: a signal; the same command continues.
+        MissingExtraError: a search without Optuna.
         SecateursError: model or data are wrong, said before anything runs.
     """
     folder, how = Path(folder), how or How()
     asked = joined(asked, folder)
     # Model and data, before anything is written; what a method cannot do is a failure of its own runs.
     ready(asked.config("dense", WHOLE, asked.seeds[0], {}).model_copy(update={"options": {}}))
+    if asked.search is not None:
+        require("optuna", "search")
+        space(asked)
     folder.mkdir(parents=True, exist_ok=True)
     asked.write(folder)
     if how.retry:
         for path in (folder / FAILURES).glob("*.json"):
             path.unlink()
+    if asked.search is not None:
+        asked = _chosen(asked, folder, how)
     carry_on(asked, folder, how)
     return summarise(asked, folder)
+
+
+def _chosen(asked: Asked, folder: Path, how: How) -> Asked:
+    """With what a search found for every budget, kept in the folder."""
+    with pooled(folder, how) as pool:
+        found = search(asked, Place(folder, how.threads), pool, progress=how.progress)
+    asked = asked.model_copy(update={"found": found})
+    asked.write(folder)
+    return asked
 
 
 def joined(asked: Asked, folder: Path) -> Asked:
@@ -82,15 +99,26 @@ def carry_on(asked: Asked, folder: Path, how: How) -> None:
     schedule = Schedule(asked, known)
     with Progress(schedule.left(), shown=how.progress) as bar:
         if schedule.ready():
-            pool = make_pool(folder, how.jobs, how.threads, how.ray)
-            try:
-                with stoppable():
-                    _run(schedule, known, pool, bar)
-            except (KeyboardInterrupt, RunInterrupted):
-                raise RunInterrupted(f"stopped; {folder} keeps what was done, and the same command continues") from None
-            finally:
-                pool.close()
+            with pooled(folder, how) as pool:
+                _run(schedule, known, pool, bar)
         time_networks(folder, schedule, bar)
+
+
+@contextlib.contextmanager
+def pooled(folder: Path, how: How) -> Iterator[Pool]:
+    """A pool within the block, which a signal stops.
+
+    Raises:
+        RunInterrupted: so it was; what was done is kept.
+    """
+    pool = make_pool(folder, how.jobs, how.threads, how.ray)
+    try:
+        with stoppable():
+            yield pool
+    except (KeyboardInterrupt, RunInterrupted):
+        raise RunInterrupted(f"stopped; {folder} keeps what was done, and the same command continues") from None
+    finally:
+        pool.close()
 
 
 def _run(schedule: Schedule, known: dict[str, Outcome], pool: Pool, bar: Progress) -> None:

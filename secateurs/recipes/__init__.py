@@ -11,7 +11,7 @@ from .finish import versions
 from .flagship import EquilibriumOptions, EquilibriumRun
 from .levels import LevelsRun
 from .oneshot import OneShotOptions, OneShotRun
-from .options import TrainOptions, read_options
+from .options import RATES, TrainOptions, read_options
 from .pruning import Pruning
 from .registry import METHODS, Method, find_method
 from .run import After, prune, ready
@@ -23,6 +23,7 @@ __all__ = [
     "ConcaveOptions",
     "ConcaveRun",
     "METHODS",
+    "RATES",
     "EarlyBirdOptions",
     "EarlyBirdRun",
     "Equilibrium",

@@ -15,6 +15,8 @@ from ..recovery import asked
 from ..spec import Budget, Frozen
 from ..training.rates import Rate, cosine
 
+RATES = {"adam": (1e-3, 5e-3), "sgd": (0.1, 0.1)}  # peak learning rates before and after the cut
+
 
 class TrainOptions(Frozen):
     """How weights are trained; shared by every method so that comparisons are fair.
@@ -105,11 +107,9 @@ class TrainOptions(Frozen):
     def make(self, model: nn.Module, *, recovery: bool = False) -> torch.optim.Optimizer:
         """A fresh optimizer over the model."""
         kind = self.kind(model)
-        asked = self.recovery_lr if recovery else self.lr
+        lr = (self.recovery_lr if recovery else self.lr) or RATES[kind][recovery]
         if kind == "adam":
-            lr = asked or (5e-3 if recovery else 1e-3)
             return torch.optim.Adam(model.parameters(), lr=lr, weight_decay=self.weight_decay or 0.0, fused=True)
-        lr = asked or 0.1
         decay = 5e-4 if self.weight_decay is None else self.weight_decay
         return torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=decay, fused=True)
 

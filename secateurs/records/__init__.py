@@ -1,6 +1,6 @@
 """Results as data: schemas that producers fill and the report reads. No torch here."""
 
-from .comparison import Block, Comparison, Difference, Estimate, Exemplar, Failure, Row, RunRow
+from .comparison import Block, Comparison, Difference, Estimate, Exemplar, Failure, Row, RunRow, Tried
 from .run import (
     RECORD_FILE,
     Certificate,
@@ -43,4 +43,5 @@ __all__ = [
     "Schema",
     "TrainBlock",
     "TrainSeconds",
+    "Tried",
 ]

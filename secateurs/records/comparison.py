@@ -93,6 +93,19 @@ class Block(Schema):
     exemplars: list[Exemplar] = Field(default_factory=list)
 
 
+class Tried(Schema):
+    """One trial of a search, which looks at validation data alone."""
+
+    budget: str
+    number: int
+    method: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    hash: str = Field(description="of its run")
+    validation: float | None = Field(default=None, description="accuracy after removal and recovery")
+    error: str = ""
+    chosen: bool = False
+
+
 class Failure(Schema):
     """A run that could not be carried out."""
 
@@ -120,6 +133,7 @@ class Comparison(Schema):
     blocks: list[Block] = Field(default_factory=list)
     runs: list[RunRow] = Field(default_factory=list)
     failures: list[Failure] = Field(default_factory=list)
+    tried: list[Tried] = Field(default_factory=list, description="where a search chose: its trials, the best first")
     missing: int = Field(default=0, description="runs that are still to be made")
     provenance: dict[str, str] = Field(default_factory=dict)
     command: str = ""

@@ -38,6 +38,7 @@ def render_comparison(comparison: Comparison) -> str:
         Section("Accuracy and cost", [chart(comparison)], "Chart"),
         _methods(comparison),
         _changed(comparison),
+        *_search(comparison),
         Section(_counted("Failed runs", comparison.failures), [card(tables.failures(comparison))], "Failures"),
         _protocol(comparison),
         _runs(comparison),
@@ -147,6 +148,17 @@ def _methods(comparison: Comparison) -> Section:
     if not parts:
         return Section("Every method", [paragraph("No budget was compared.", "none")], "Methods")
     return Section("Every method", [paragraph(lead, "lead"), *parts], "Methods")
+
+
+def _search(comparison: Comparison) -> list[Section]:
+    if not comparison.tried:
+        return []
+    lead = (
+        "Trials look at validation data alone. What did best there at a budget is what the tables above compare, over "
+        "seeds and on the test set."
+    )
+    title = _counted("What the search tried", comparison.tried)
+    return [Section(title, [paragraph(lead, "lead"), card(tables.trials(comparison))], "Search")]
 
 
 def _changed(comparison: Comparison) -> Section:

@@ -12,7 +12,7 @@ from . import comparison_columns as columns
 from . import plots
 from .comparison import verdict
 from .comparison_columns import Measure
-from .comparison_tables import Cell, Head, budget_cells
+from .comparison_tables import Cell, Head, budget_cells, trial_cells
 from .headline import NAMES
 
 LINES = 6  # as many as the picture has colours
@@ -48,6 +48,8 @@ def comparison_markdown(comparison: Comparison, picture: str | None) -> str:
         parts += ["## Protocol", "\n".join(f"- {_text(sentence)}" for sentence in comparison.protocol)]
     for block in comparison.blocks:
         parts += [f"## {_text(block.budget)}", _text(block.sentence), _block(comparison, block)]
+    if comparison.tried:
+        parts += ["## What the search tried", _table(*trial_cells(comparison))]
     if comparison.failures:
         rows = [[f.method, f.budget, str(f.seed), f.error] for f in comparison.failures]
         heads = [Head("method", number=False), Head("budget", number=False), Head("seed"), Head("error", number=False)]

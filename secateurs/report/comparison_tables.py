@@ -166,6 +166,35 @@ def failures(comparison: Comparison) -> Html:
     return sortable(heads, rows, label="failed runs")
 
 
+def trial_cells(comparison: Comparison) -> tuple[list[Head], list[list[Any]]]:
+    """What a search tried: headings and cells, budget by budget, the best first."""
+    heads = [
+        Head("budget", number=False),
+        Head("trial", "from 0"),
+        Head("method", number=False),
+        Head("options", number=False),
+        Head("validation", "accuracy", higher=True),
+        Head("outcome", number=False),
+    ]
+    rows = [
+        [
+            row.budget,
+            Cell(str(row.number), row.number),
+            row.method,
+            columns.options(row.options),
+            Cell(formats.percent(row.validation), row.validation),
+            row.error or ("chosen" if row.chosen else ""),
+        ]
+        for row in comparison.tried
+    ]
+    return heads, rows
+
+
+def trials(comparison: Comparison) -> Html:
+    """The same as a table of the page."""
+    return sortable(*trial_cells(comparison), label="what the search tried", tall=True)
+
+
 def flipped(comparison: Comparison) -> Html:
     """Changed answers by method, a column a budget."""
     blocks = [block for block in comparison.blocks if block.flipped]

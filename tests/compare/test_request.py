@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from secateurs.compare.request import asked, product, read_budgets, read_methods, standing, together
+from secateurs.cli.app import app
+from secateurs.compare.request import Asked, asked, product, read_budgets, read_methods, standing, together
 from secateurs.compare.sweep import joined
 from secateurs.errors import BudgetError, RunError, SecateursError, UnknownNameError
 from secateurs.recipes import METHODS
@@ -99,3 +102,41 @@ def test_unknown_names_in_all_places() -> None:
 
 def test_the_grid_is_a_product() -> None:
     assert product({"lr": [1, 2], "clip": [3]}) == ({"lr": 1, "clip": 3}, {"lr": 2, "clip": 3})
+
+
+COMMANDS = [
+    "--methods taylor --budgets macs=0.5,0.25",
+    "--methods taylor,snip --budgets macs=0.5+params=0.3 --no-tune --seeds 1,4",
+    "--methods magnitude --budgets macs=40k --scratch none --against magnitude --seeds 3,",
+    "--methods fisher,taylor --budgets macs=0.5 --grid lr=1e-3,1e-2 --grid cut=0.25,0.5 --scratch all",
+    "--methods snip --budgets params=0.1 --against taylor --set lr=0.01 --set allocation=uniform",
+    "--methods taylor --budgets params=0.1 --granularity weight --mixed-precision bf16 --epochs 3 --batch-size 64",
+    "--budgets latency=0.02ms --search --trials 7 --grid cut=0.25,0.5",
+    "--methods taylor,snip --budgets macs=0.5 --search --scratch taylor",
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_the_command_of_a_comparison_asks_for_it(words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import secateurs.compare
+    from secateurs.compare.protocol import command
+
+    heard: list[Asked] = []
+
+    def hear(request: Asked, *_: Any) -> None:
+        heard.append(request)
+        raise RunError("heard")
+
+    monkeypatch.setattr(secateurs.compare, "compare", hear, raising=False)
+    start = ["compare", "--model", "zoo:mlp-digits", "--data", "digits", "--out", str(tmp_path / "c")]
+    CliRunner().invoke(app, [*start, *words.split()])
+    said = shlex.split(command(heard[0]))
+    assert said[0] == "secateurs" and said[-2:] == ["--out", "DIR"]
+    CliRunner().invoke(app, [*said[1:-1], str(tmp_path / "c")])
+    assert heard[1] == heard[0]
+
+
+def test_what_the_command_line_cannot_say_has_no_command() -> None:
+    from secateurs.compare.protocol import command
+
+    assert command(asked(**BASE, grid=({"lr": 0.1, "cut": 0.5}, {"lr": 0.2, "cut": 0.3}))) == ""
