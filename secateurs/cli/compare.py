@@ -64,6 +64,10 @@ def compare(
     json: Json = False,
 ) -> None:
     """Run methods at budgets over seeds, under equal conditions, and say which is better, or that none is."""
+    from ..compare import origin
+
+    if jobs > 1 and not ray:
+        origin(jobs, threads)  # before anything is imported here
     from ..compare import How
     from ..compare import compare as run
 

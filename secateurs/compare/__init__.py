@@ -17,6 +17,7 @@ _WHERE = {
     "Index": "index",
     "asked": "request",
     "compare": "sweep",
+    "origin": "workers",
     "product": "request",
     "read_budgets": "request",
     "read_methods": "request",
@@ -34,6 +35,7 @@ __all__ = [
     "Index",
     "asked",
     "compare",
+    "origin",
     "product",
     "read_budgets",
     "read_methods",
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from .space import SEARCHED
     from .summary import summarise, summed_up
     from .sweep import How, compare
+    from .workers import origin
 
 
 def __getattr__(name: str) -> Any:

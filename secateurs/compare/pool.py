@@ -7,14 +7,13 @@ last checkpoint; a run that outlives no process is given up after three.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from typing import Any
 from ..errors import RunInterrupted
 from .carry import Place, carry, failed
 from .schedule import Job, Outcome
+from .workers import environment, origin, share
 
 ATTEMPTS = 3
 _PATIENCE = 120.0  # seconds that a stopped process has to finish its step and save
@@ -80,7 +80,7 @@ class Processes(Pool):
     def __init__(self, place: Place, jobs: int) -> None:
         self.size = jobs
         self._place = replace(place, threads=place.threads or share(jobs))
-        self._context = get_context("spawn")
+        self._context = origin(jobs, place.threads)
         self._workers: list[_Worker] = []
         self._attempts: dict[str, int] = {}
 
@@ -141,9 +141,9 @@ class Processes(Pool):
 
     def _start(self) -> _Worker:
         here, there = self._context.Pipe()
-        threads = str(self._place.threads)
-        with _environment(OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads):
-            process = self._context.Process(target=serve, args=(there, self._place, os.getpid()), daemon=True)
+        assert self._place.threads is not None
+        with environment(self._place.threads):  # for contexts that start processes from nothing
+            process = self._context.Process(target=serve, args=(there, self._place), daemon=True)
             process.start()
         there.close()
         worker = _Worker(process, here)
@@ -151,15 +151,9 @@ class Processes(Pool):
         return worker
 
 
-def share(jobs: int) -> int:
-    """Threads of each of so many processes, so that the cores are used once."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // jobs)
-
-
-def serve(connection: Connection, place: Place, parent: int) -> None:
+def serve(connection: Connection, place: Place) -> None:
     """A worker's life: runs in, outcomes out, until nobody is there to hear them."""
-    _end_with(parent)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt, EOFError, OSError):
         while True:
             job = connection.recv()
@@ -170,30 +164,12 @@ def serve(connection: Connection, place: Place, parent: int) -> None:
             connection.send(said)
 
 
-def _end_with(parent: int) -> None:
-    """Stop as on a signal, with a checkpoint, when the process that started this one is no more."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
+def _end_with_parent() -> None:
+    """Stop as on a signal, with a checkpoint, when the process that asked for this one is no more."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-@contextlib.contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    """Environment variables for what is started within the block."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def make_pool(folder: Path, jobs: int, threads: int | None, ray: str = "") -> Pool:

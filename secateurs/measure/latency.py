@@ -8,7 +8,6 @@ alternating order, so that a machine that slows down slows all of them; the rati
 from __future__ import annotations
 
 import contextlib
-import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -137,7 +136,6 @@ def interleaved(
     taken: dict[str, list[float]] = {name: [] for name in timers}
     names = list(timers)
     end = time.perf_counter() + seconds
-    gc.collect()
     with uncollected():
         for done in range(repeats):
             if done >= 3 and time.perf_counter() > end:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from .. import artifact
-from ..measure import compare_latency, fidelity, read_predictions
-from ..records import Record
+from ..measure import Latency, compare_latency, fidelity, read_predictions
+from ..records import Measured, Record
 from .examination import ARTIFACT
 
 
@@ -31,27 +32,31 @@ def hold_against(out: str | Path, dense: str | Path) -> Record:
     return record
 
 
-def time_against(out: str | Path, dense: str | Path, *, repeats: int = 20) -> Record:
-    """Measure the latency of a run's network, interleaved with the dense one's, where the record does not have it.
+def time_against(outs: Sequence[str | Path], dense: str | Path, *, repeats: int = 20) -> None:
+    """Measure the latencies of runs' networks, interleaved with each other and with the dense one, and put them into
+    the records. Networks whose record has one are left out.
 
     Args:
-        dense: the run of the dense network; may be ``out`` itself.
+        dense: the run of the dense network; may be among ``outs``.
     """
-    out, dense = Path(out), Path(dense)
-    record = Record.read(out)
-    if record.pruned.latency_ms is not None:
-        return record
-    entry = artifact.read_manifest(out / ARTIFACT).factory
+    dense = Path(dense)
+    records = {Path(out): Record.read(out) for out in outs}
+    records = {out: record for out, record in records.items() if record.pruned.latency_ms is None}
+    if not records:
+        return
+    entry = artifact.read_manifest(dense / ARTIFACT).factory
     assert entry is not None  # runs are saved with their factory
     shape = tuple(entry.kwargs.input_shape)
     inputs = (torch.randn(1, *shape, generator=torch.Generator().manual_seed(0)),)
-    networks = {"pruned": artifact.load(out / ARTIFACT)}
-    if dense != out:
-        networks["dense"] = artifact.load(dense / ARTIFACT)
-    times = compare_latency(networks, inputs, repeats=repeats)
-    for name in networks:
-        measured = getattr(record, name)
-        measured.latency_ms = times[name].median_ms
-        measured.latency_spread_ms = (times[name].q25_ms, times[name].q75_ms)
-    record.write(out)
-    return record
+    networks = {str(out): artifact.load(out / ARTIFACT) for out in {dense: None, **records}}
+    times = compare_latency(networks, inputs, repeats=repeats, seconds=10.0 * len(networks))
+    for out, record in records.items():
+        _put(record.pruned, times[str(out)])
+        if out != dense:
+            _put(record.dense, times[str(dense)])
+        record.write(out)
+
+
+def _put(measured: Measured, time: Latency) -> None:
+    measured.latency_ms = time.median_ms
+    measured.latency_spread_ms = (time.q25_ms, time.q75_ms)

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from secateurs.cli.app import app
 from secateurs.compare import How, asked, compare, summed_up
 from secateurs.compare.carry import Place
-from secateurs.compare.pool import Processes, share
+from secateurs.compare.pool import Processes
+from secateurs.compare.workers import share
 from secateurs.errors import DataError, RunError, UnknownNameError
 from secateurs.records import Comparison, Record
 from secateurs.spec import Budget
