@@ -34,6 +34,10 @@ Trust = Annotated[
     bool, typer.Option("--trust-changed-factory", help="Run the model's file.py although it has changed since the run.")
 ]
 RunFolder = Annotated[Path, typer.Argument(help="Folder of a finished run.")]
+Track = Annotated[
+    list[str],
+    typer.Option(help="Trackers that hear of runs: tensorboard, mlflow, wandb, with commas (extra `track`)."),
+]
 
 
 def main() -> None:
@@ -102,12 +106,13 @@ def prune(
         ),
     ] = [],  # noqa: B006
     threads: Threads = None,
+    track: Track = [],  # noqa: B006
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the run in --out.")] = False,
     json: Json = False,
 ) -> None:
     """Train, prune to a budget, shrink, save, measure and report."""
-    from ..recipes import RunConfig
+    from ..recipes import FOLDER, RunConfig, Tracking, read_names
     from ..recipes import prune as run
     from ..records import RECORD_FILE
     from ..spec import Budget
@@ -128,7 +133,7 @@ def prune(
         options=_options(set_, limit=limit, ignore=ignore, tie=tie, recovery=recovery),
     )
     finished = resume and (out / RECORD_FILE).exists()
-    record = run(config, out, resume=resume, force=force)
+    record = run(config, out, resume=resume, force=force, tracking=Tracking(read_names(track), out / FOLDER))
     if not _main_process():
         return
     if finished:

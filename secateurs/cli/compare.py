@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from .app import Json, Threads, app, read_pairs, read_value
+from .app import Json, Threads, Track, app, read_pairs, read_value
 
 if TYPE_CHECKING:
     from ..compare import Asked
@@ -59,6 +59,7 @@ def compare(
     ray: Annotated[
         str, typer.Option(help="Runs as Ray tasks: auto starts Ray here, HOST:PORT joins a cluster (extra `ray`).")
     ] = "",
+    track: Track = [],  # noqa: B006
     retry: Annotated[bool, typer.Option("--retry", help="Make the runs again that failed.")] = False,
     markdown: Annotated[Optional[Path], typer.Option(help="Also write the tables into this Markdown file.")] = None,  # noqa: UP045
     json: Json = False,
@@ -70,12 +71,13 @@ def compare(
         origin(jobs, threads)  # before anything is imported here
     from ..compare import How
     from ..compare import compare as run
+    from ..recipes import read_names
 
     wanted = _asked(
         out, model, data, methods, budgets, seeds, grid if tune else None, set_, scratch, trials if search else None,
         epochs=epochs, batch_size=batch_size, granularity=granularity, against=against, mixed_precision=mixed_precision,
     )  # fmt: skip
-    found = run(wanted, out, How(jobs=jobs, threads=threads, retry=retry, ray=ray))
+    found = run(wanted, out, How(jobs, threads, retry, ray, track=read_names(track)))
     from ..report import write_comparison, write_comparison_markdown, write_reports
 
     write_reports([out / run.folder for run in found.runs], out)

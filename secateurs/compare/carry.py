@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import RunInterrupted, SecateursError
-from ..recipes import After, hold_against, prune, read_test
+from ..recipes import FOLDER, After, Tracking, hold_against, prune, read_test, tell
 from ..records import RECORD_FILE
 from ..storage import write_json
 from .index import Index
@@ -30,10 +30,17 @@ class Place:
 
     Attributes:
         threads: of a run's training; None: torch's own.
+        track: names of trackers that hear of the runs.
     """
 
     folder: Path
     threads: int | None = None
+    track: tuple[str, ...] = ()
+
+    @property
+    def tracking(self) -> Tracking:
+        """One place for all runs, so that a tracker shows them together."""
+        return Tracking(self.track, self.folder / FOLDER, self.folder.resolve().name)
 
     def run(self, key: str) -> Path:
         """Where a run lies."""
@@ -81,9 +88,11 @@ def _carry(job: Job, place: Place) -> None:
             resume=out.exists(),
             progress=False,
             after=After(test=job.test, onnx=False, latency=False),
+            tracking=place.tracking,
         )
     elif job.test:
         read_test(out)
+        tell(place.tracking, out)
     if job.test and job.dense:
         hold_against(out, place.run(job.dense))
 

@@ -15,7 +15,6 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 from ..errors import RunInterrupted
@@ -143,7 +142,8 @@ class Processes(Pool):
         here, there = self._context.Pipe()
         assert self._place.threads is not None
         with environment(self._place.threads):  # for contexts that start processes from nothing
-            process = self._context.Process(target=serve, args=(there, self._place), daemon=True)
+            given = (there, self._place, dict(os.environ))
+            process = self._context.Process(target=serve, args=given, daemon=True)
             process.start()
         there.close()
         worker = _Worker(process, here)
@@ -151,8 +151,9 @@ class Processes(Pool):
         return worker
 
 
-def serve(connection: Connection, place: Place) -> None:
+def serve(connection: Connection, place: Place, environment: dict[str, str]) -> None:
     """A worker's life: runs in, outcomes out, until nobody is there to hear them."""
+    os.environ.update(environment)  # what it is a copy of has that of an earlier moment
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt, EOFError, OSError):
         while True:
@@ -172,13 +173,12 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def make_pool(folder: Path, jobs: int, threads: int | None, ray: str = "") -> Pool:
+def make_pool(place: Place, jobs: int, ray: str = "") -> Pool:
     """The pool for so many runs side by side.
 
     Args:
         ray: ``auto`` or a cluster's address; empty: without Ray.
     """
-    place = Place(folder, threads)
     if ray:
         from .ray_pool import RayPool
 

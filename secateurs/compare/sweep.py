@@ -30,6 +30,7 @@ class How:
     Attributes:
         jobs: runs side by side. threads: of each; None: its share of the cores. retry: make failed runs again.
         ray: ``auto`` starts Ray here, an address joins a cluster; empty: processes. progress: show it.
+        track: trackers that hear of the runs.
     """
 
     jobs: int = 1
@@ -37,6 +38,11 @@ class How:
     retry: bool = False
     ray: str = ""
     progress: bool = True
+    track: tuple[str, ...] = ()
+
+    def place(self, folder: Path) -> Place:
+        """What runs in a folder have in common."""
+        return Place(folder, self.threads, self.track)
 
 
 def compare(asked: Asked, folder: str | Path, how: How | None = None) -> Comparison:
@@ -50,6 +56,7 @@ def compare(asked: Asked, folder: str | Path, how: How | None = None) -> Compari
     """
     folder, how = Path(folder), how or How()
     asked = joined(asked, folder)
+    how.place(folder).tracking.require()
     # Model and data, before anything is written; what a method cannot do is a failure of its own runs.
     ready(asked.config("dense", WHOLE, asked.seeds[0], {}).model_copy(update={"options": {}}))
     if asked.search is not None:
@@ -69,7 +76,7 @@ def compare(asked: Asked, folder: str | Path, how: How | None = None) -> Compari
 def _chosen(asked: Asked, folder: Path, how: How) -> Asked:
     """With what a search found for every budget, kept in the folder."""
     with pooled(folder, how) as pool:
-        found = search(asked, Place(folder, how.threads), pool, progress=how.progress)
+        found = search(asked, how.place(folder), pool, progress=how.progress)
     asked = asked.model_copy(update={"found": found})
     asked.write(folder)
     return asked
@@ -94,8 +101,7 @@ def joined(asked: Asked, folder: Path) -> Asked:
 
 def carry_on(asked: Asked, folder: Path, how: How) -> None:
     """Run whatever is missing, as its dependencies finish; then time the networks, while nothing else runs."""
-    place = Place(folder, how.threads)
-    known = ended(place)
+    known = ended(how.place(folder))
     schedule = Schedule(asked, known)
     with Progress(schedule.left(), shown=how.progress) as bar:
         if schedule.ready():
@@ -111,7 +117,7 @@ def pooled(folder: Path, how: How) -> Iterator[Pool]:
     Raises:
         RunInterrupted: so it was; what was done is kept.
     """
-    pool = make_pool(folder, how.jobs, how.threads, how.ray)
+    pool = make_pool(how.place(folder), how.jobs, how.ray)
     try:
         with stoppable():
             yield pool

@@ -17,12 +17,14 @@ from .registry import METHODS, Method, find_method
 from .run import After, prune, ready
 from .runs import bench_run, export_run, inspect_model
 from .tickets import LevelsOptions
+from .tracking import FOLDER, Tracking, read_names, tell
 
 __all__ = [
     "After",
     "ConcaveOptions",
     "ConcaveRun",
     "METHODS",
+    "FOLDER",
     "RATES",
     "EarlyBirdOptions",
     "EarlyBirdRun",
@@ -37,6 +39,7 @@ __all__ = [
     "Option",
     "Pruning",
     "RunConfig",
+    "Tracking",
     "TrainOptions",
     "bench_run",
     "described",
@@ -47,7 +50,9 @@ __all__ = [
     "prune",
     "read_options",
     "read_test",
+    "read_names",
     "ready",
+    "tell",
     "time_against",
     "versions",
 ]

@@ -30,6 +30,7 @@ from .latency import Clock, Measured, file_of, price
 from .options import TrainOptions, read_options
 from .pruning import Pruning
 from .registry import find_method
+from .tracking import Told, Tracking
 
 DENSE = "dense.safetensors"
 
@@ -59,6 +60,7 @@ class Stage:
     resume: bool
     progress: bool
     after: After
+    told: Told
 
     def build(self) -> nn.Module:
         """A fresh model from the factory."""
@@ -95,6 +97,7 @@ def prune(
     force: bool = False,
     progress: bool = True,
     after: After | None = None,
+    tracking: Tracking | None = None,
 ) -> Record:
     """Run a configuration.
 
@@ -103,10 +106,12 @@ def prune(
         resume: continue a run that was interrupted there; the record will be that of an uninterrupted one.
         force: replace whatever run is there.
         after: what is done once it is trained; by default all.
+        tracking: trackers that hear of it; none by default.
     Raises:
         SecateursError: anything that is wrong with the input, said before training where it can be known.
     """
-    out = Path(out)
+    out, after, tracking = Path(out), after or After(), tracking or Tracking()
+    tracking.require()
     accelerator = make_accelerator(config.mixed_precision)
     options, data, model, found = ready(config)
     total = steps_in_all(config, data, accelerator.num_processes)
@@ -115,9 +120,11 @@ def prune(
     run = find_method(config.method).run(found, config.budget, options, total)
     run.repair.require(data)
     if decided(lambda: open_folder(out, config, resume=resume, force=force), accelerator):
-        return read_test(out) if (after or After()).test else Record.read(out)
+        return read_test(out) if after.test else Record.read(out)
     try:
-        return _carry_out(Stage(config, out, data, options, resume, progress, after or After()), model, run, measured)
+        with Told(tracking if accelerator.is_main_process else Tracking(), config, out) as told:
+            stage = Stage(config, out, data, options, resume, progress, after, told)
+            return _carry_out(stage, model, run, measured)
     except KeyboardInterrupt:
         raise RunInterrupted(
             f"stopped between two trainings; {str(out)!r} keeps what was done. "
@@ -156,12 +163,14 @@ def _carry_out(stage: Stage, model: nn.Module, run: Pruning, measured: Measured 
         write_json(file_of(out), measured)
     seconds = reference(stage)
     run.folder, run.seed, run.given = out, config.seed, config.reference == "given"
+    run.on_history = stage.told.point
     with PeakMemory() as trained, Energy() as used:  # of a resumed run, what it took since then
         trainer = pruned(stage, model, run, measured)
     if not trainer.is_main:
         return Record(method=config.method, model=config.model, data=config.data, budget=config.budget.given)
     record = finish(stage, trainer, run, trained, used, reference_seconds=seconds)
     (out / "checkpoint.safetensors").unlink(missing_ok=True)
+    stage.told.end(record)
     return record
 
 

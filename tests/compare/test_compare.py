@@ -112,7 +112,7 @@ def test_processes_give_what_one_gives(done: tuple[Comparison, Path], tmp_path: 
     from secateurs.compare import sweep
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep, "make_pool", lambda folder, jobs, threads, ray: Killing(Place(folder, threads), jobs))
+        patch.setattr(sweep, "make_pool", lambda place, jobs, ray: Killing(place, jobs))
         found = compare(wanted(), place.folder, How(jobs=2, threads=1, progress=False))
     assert killed and not found.failures
     ours, theirs = told(found), told(done[0])
