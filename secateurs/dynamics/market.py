@@ -29,6 +29,9 @@ from .certificate import certify_market
 from .pricing import SNAP, Priced, PricedSettings, host
 
 
+LONGEST = 0.1  # of η_s: where a market has few steps, longer ones follow the batch's noise, and whole layers leave
+
+
 class MarketSettings(PricedSettings):
     """How the market runs.
 
@@ -37,7 +40,9 @@ class MarketSettings(PricedSettings):
         horizon: optimizer steps from its opening until the path reaches the budget.
         rent: 'concave' or 'linear'.
         knee: κ of the concave rent.
-        damping, rate, travel, power, normalised: see :class:`PricedSettings`.
+        damping, power, normalised: see :class:`PricedSettings`.
+        rate: η_s; None chooses ``travel / horizon``, at most 0.1.
+        travel: how many times a player of average benefit could cross [0, 1] within the horizon.
         proportion: 1 charges a layer's players for their share of their layer, 0 for what they use; see
             :meth:`Market.fair_share`.
     """
@@ -45,6 +50,11 @@ class MarketSettings(PricedSettings):
     rent: Literal["concave", "linear"] = "concave"
     knee: float = Field(default=0.1, gt=0)
     proportion: float = Field(default=1.0, ge=0, le=2)
+
+    @property
+    def eta(self) -> float:
+        """η_s."""
+        return self.rate if self.rate is not None else min(super().eta, LONGEST)
 
     @property
     def penalty(self) -> Penalty:

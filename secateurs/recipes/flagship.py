@@ -29,7 +29,8 @@ class EquilibriumOptions(TrainOptions):
     Attributes:
         warmup: plain training before the market opens.
         market: where the path reaches the budget and the cut is made.
-        travel: how many times a player of average benefit could cross [0, 1] within the market; sets η_s.
+        travel: how many times a player of average benefit could cross [0, 1] within the market; sets η_s, which is at
+            most 0.1 a step.
         rent: ``concave`` or ``linear``.
         knee: κ of the concave rent.
         damping: of the benefit's moving average.
