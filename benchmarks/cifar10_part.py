@@ -1,4 +1,4 @@
-"""Part of CIFAR-10, for a schedule that a CPU can carry out: 3,500 training images and the first 3,000 of the test set.
+"""Part of CIFAR-10, for a schedule that a CPU can carry out: 2,800 training images and the first 1,500 of the test set.
 
     secateurs compare --model zoo:resnet20 --data benchmarks/cifar10_part.py:loaders ...
 
@@ -19,7 +19,7 @@ from torch.utils.data import TensorDataset
 
 from secateurs.zoo.cifar import read_cifar10
 
-TRAIN, TEST = 3500, 3000
+TRAIN, TEST = 2800, 1500
 KEPT = Path("runs/benchmarks/cifar10_part.npz")
 
 

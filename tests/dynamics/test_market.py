@@ -362,3 +362,9 @@ def test_a_market_wraps_as_equilibrium_does() -> None:
         assert any(wrapped.scale_free)
         ends.append(wrapped.s)
     assert torch.equal(*ends)
+
+
+def test_a_step_is_short_however_few_there_are() -> None:
+    """In a market of 100 steps, 70 travels would be 0.7 a step: what one batch says would send players out."""
+    assert MarketSettings(horizon=100).eta == 0.1 and MarketSettings(horizon=7000).eta == pytest.approx(0.01)
+    assert MarketSettings(horizon=100, rate=0.7).eta == 0.7, "as asked"

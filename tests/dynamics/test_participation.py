@@ -378,7 +378,7 @@ def test_a_compiled_forward() -> None:
 
 
 def market(model: nn.Module, x: Tensor, **kw: Any) -> Participating:
-    settings = MarketSettings(warmup=2, horizon=20, **kw)
+    settings = MarketSettings(**{"warmup": 2, "horizon": 20, "rate": 3.5, **kw})  # so fast that players leave soon
     optimizer = torch.optim.AdamW(model.parameters(), 0.02, weight_decay=0.1)
     return Equilibrium(find(model, x), Budget(groups=0.4), market=settings).wrap(optimizer)
 
