@@ -28,7 +28,6 @@ from .budgeted import Timing
 from .certificate import certify_market
 from .pricing import SNAP, Priced, PricedSettings, host
 
-
 LONGEST = 0.1  # of η_s: where a market has few steps, longer ones follow the batch's noise, and whole layers leave
 
 
