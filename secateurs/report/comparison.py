@@ -77,7 +77,9 @@ def _leading(led: dict[str, list[str]], seeds: int) -> str:
     why = "but not by enough" if seeds > 1 else "and one seed decides nothing"
     if len(led) == 1:
         return f"{next(iter(led))} leads, {why}"
-    return " and ".join(f"{name} leads at {_listed(budgets)}" for name, budgets in led.items()) + f", {why}"
+    (first, where), *others = led.items()
+    parts = [f"{first} leads at {_listed(where)}", *(f"{name} at {_listed(budgets)}" for name, budgets in others)]
+    return f"{_listed(parts)}, {why}"
 
 
 def _methods_of(block: Block) -> list[str]:

@@ -81,7 +81,8 @@ def _methods(comparison: Comparison) -> list[dict[str, Any]]:
         out.append({"name": name, "colour": CYCLE[place % len(CYCLE)], "symbol": symbol, "shown": name in first})
     for place, name in enumerate(controls):
         symbol = _OPEN[place % len(_OPEN)]
-        shown = len(controls) <= FEW
+        # Those of lottery tickets matter beside tickets alone, and would squeeze the others together.
+        shown = len(controls) <= FEW and not name.startswith("imp-")
         out.append({"name": name, "colour": MUTED, "symbol": symbol, "shown": shown, "control": True})
     return out
 

@@ -221,7 +221,7 @@ def test_verdicts():
         "x wins at a; nobody wins at b, where y leads, but not by enough"
     )
     assert said(at("a", None, "x", "y"), at("b", None, "y", "x")) == (
-        "Nobody wins at a and b, where x leads at a and y leads at b, but not by enough"
+        "Nobody wins at a and b, where x leads at a and y at b, but not by enough"
     )
     assert said(at("a", None, "x", "y"), seeds=(0,)) == (
         "Nobody wins at a, where x leads, and one seed decides nothing"
