@@ -140,9 +140,9 @@ def test_methods_are_chosen(opened: Browser):
         opened.driver.execute_async_script(f"(async () => {{ {FRAME} arguments[0](); }}).apply(null, arguments)")
         return opened.script(CHECKED)
 
-    assert opened.script(CHECKED) == 8  # the best five and the controls
+    assert opened.script(CHECKED) == 7  # the best five and the controls, but those of tickets
     few = opened.script(MARKS)
-    assert few == 8 * 3 + 8 * 3 * 5
+    assert few == 7 * 3 + 7 * 3 * 5
     assert show("all") == 34
     assert opened.script(MARKS) == 34 * 3 + 507  # the front has no marks, the dense network is a line
     assert show("none") == 0 and opened.script(MARKS) == 0
@@ -162,9 +162,9 @@ def test_the_chart_obeys_its_menu(opened: Browser):
     label = "return [...document.querySelectorAll('.xtick text')].map((e) => e.textContent)"
     assert all(text.endswith(" ms") for text in opened.script(label))
     change(opened, "runs", "off")
-    assert opened.script(MARKS) == 8 * 3
+    assert opened.script(MARKS) == 7 * 3
     change(opened, "budget", "1")
-    assert opened.script(MARKS) == 8
+    assert opened.script(MARKS) == 7
 
 
 def test_the_front_is_that_of_all_methods_without_controls(browser: Browser, tmp_path):

@@ -98,7 +98,7 @@ def test_the_chart_has_a_point_for_every_method_and_budget(whole, source):
     assert [c["key"] for c in chart["costs"]] == ["macs", "params", "bytes", "latency_ms", "seconds", "peak_memory"]
     shown = [m["name"] for m in chart["methods"] if m["shown"]]
     assert shown[:5] == columns.standing(whole.blocks)[:5] and sorted(shown[5:]) == [
-        "imp-random", "random", "scratch:equilibrium",
+        "random", "scratch:equilibrium",
     ]  # fmt: skip
     assert {m["colour"] for m in chart["methods"] if m.get("control")} == {"var(--muted)"}
     looks = [(m["colour"], m["symbol"]) for m in chart["methods"]]
