@@ -40,9 +40,10 @@ def protocol(asked: Asked, record: Record | None) -> list[str]:
 
 def _grid(asked: Asked) -> str:
     if asked.search is not None:
+        among = ", ".join(method for method in asked.methods if method != "random")
         return (
             f"Under each budget {asked.search.trials} trials, proposed by Optuna, chose a method and its options by "
-            f"validation accuracy at seed {asked.seeds[0]}, among {', '.join(asked.methods)}; defaults came first. "
+            f"validation accuracy at seed {asked.seeds[0]}, among {among}; defaults came first. "
             "Trials do not read the test set. Beside the choice, the others train with its learning rates or the usual "
             "ones, whichever does better on validation data."
         )

@@ -51,7 +51,7 @@ _OWN: dict[str, dict[str, Axis]] = {
 
 
 def space(asked: Asked) -> dict[str, dict[str, Axis]]:
-    """Method → option → values. What is given to all methods does not vary.
+    """Method → option → values, without random groups, which are no choice. What is given to all does not vary.
 
     Raises:
         RunError: values for an option that no method has.
@@ -65,7 +65,7 @@ def space(asked: Asked) -> dict[str, dict[str, Axis]]:
             raise RunError(f"--grid {name}=…: no method of this search has such an option; {suggest(name, everyone)}")
     low, high = min(USUAL[kind]) / 3, max(USUAL[kind]) * 3
     rates = {name: Axis(usual, low, high, log=True) for name, usual in zip(("lr", "recovery_lr"), RATES[kind])}
-    return {method: _axes(method, rates, asked.options, values) for method in asked.methods}
+    return {m: _axes(m, rates, asked.options, values) for m in asked.methods if m != "random"}
 
 
 def _axes(
