@@ -30,6 +30,15 @@ def test_import_is_light():
     assert out[1] == "[]"
 
 
+def test_trackers_are_imported_by_runs_that_are_tracked():
+    code = (
+        "import sys, secateurs.cli, secateurs.compare, secateurs.recipes.tracking; "
+        "print(sorted({'mlflow', 'wandb', 'tensorboard'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"
+
+
 def test_unknown_names_fail_as_usual():
     with pytest.raises(AttributeError, match="nothing_here"):
         secateurs.nothing_here  # noqa: B018

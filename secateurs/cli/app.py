@@ -112,7 +112,7 @@ def prune(
     json: Json = False,
 ) -> None:
     """Train, prune to a budget, shrink, save, measure and report."""
-    from ..recipes import FOLDER, RunConfig, Tracking, read_names
+    from ..recipes import RunConfig, read_names
     from ..recipes import prune as run
     from ..records import RECORD_FILE
     from ..spec import Budget
@@ -133,7 +133,7 @@ def prune(
         options=_options(set_, limit=limit, ignore=ignore, tie=tie, recovery=recovery),
     )
     finished = resume and (out / RECORD_FILE).exists()
-    record = run(config, out, resume=resume, force=force, tracking=Tracking(read_names(track), out / FOLDER))
+    record = run(config, out, resume=resume, force=force, track=read_names(track))
     if not _main_process():
         return
     if finished:

@@ -88,7 +88,7 @@ def _carry(job: Job, place: Place) -> None:
             resume=out.exists(),
             progress=False,
             after=After(test=job.test, onnx=False, latency=False),
-            tracking=place.tracking,
+            track=place.tracking,
         )
     elif job.test:
         read_test(out)

@@ -16,6 +16,7 @@ from ..records import RECORD_FILE
 from ..spec import RunConfig
 from ..storage import write_json
 from .latency import file_of
+from .tracking import FOLDER, KEPT
 
 CONFIG_FILE = "config.json"
 
@@ -77,13 +78,13 @@ def _is_run(held: Path) -> bool:
 def give_back(out: Path, config: RunConfig) -> None:
     """Remove the run in ``out`` if nothing there is worth continuing: no checkpoint, and no trained network."""
     # The networks before and after the cut are of use to a checkpoint only.
-    worthless = {CONFIG_FILE, file_of(out).name, "gated.safetensors", "cut.safetensors"}
+    worthless = {CONFIG_FILE, file_of(out).name, "gated.safetensors", "cut.safetensors", FOLDER, KEPT}
     if config.reference != "train":
         worthless.add("dense.safetensors")
     if not out.is_dir() or not {path.name for path in out.iterdir()} <= worthless:
         return
     for path in list(out.iterdir()):
-        path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     with contextlib.suppress(OSError):  # a mount point, or somebody's working folder
         out.rmdir()
 

@@ -28,6 +28,7 @@ from ..training.distillation import distillation
 from .latency import Clock
 from .masks import erase
 from .repair import Repair
+from .tracking import point_values
 
 SAMPLE = 20_000  # players listed in a record at most
 
@@ -62,6 +63,7 @@ class Pruning(Callback):
 
     Attributes:
         seed: the run's, for methods that draw. given: whether the model came trained.
+        listener: hears of moments of the run: how many there were, the step, and numbers by name.
         repair: what is done right after the cut. stop: the step at which the run ends, ``total`` unless nothing was
             left to recover.
     """
@@ -85,7 +87,8 @@ class Pruning(Callback):
         self.outcome: dict[str, Any] | None = None
         self.masks: dict[str, Tensor] = {}
         self.teacher: nn.Module | None = None
-        self.on_history: Callable[[HistoryPoint], None] | None = None
+        self.listener: Callable[[int, int, dict[str, float]], None] | None = None
+        self.moments = 0
         self._loss: float | None = None
         self.targets = budget.targets({name: players.amount(name) for name in budget.given})
         players.require_reachable(self.targets, budget.given)
@@ -143,11 +146,14 @@ class Pruning(Callback):
     def after_step(self, trainer: Trainer, loss: float | None) -> None:
         if loss is not None:
             self._loss = loss
+            self._tell(trainer, trainer.step, {"recent_loss": loss})
         if self.masks:
             erase(trainer.model, self.masks)
 
     def on_epoch_end(self, trainer: Trainer, metrics: dict[str, float]) -> None:
         self.note(trainer, metrics.get("accuracy"), metrics.get("loss"))
+        if "validation_loss" in metrics:
+            self._tell(trainer, trainer.step, {"validation/loss": metrics["validation_loss"]})
         if self.repair.rows and trainer.step == trainer.total_steps and "accuracy" in metrics:
             taught = self.teacher is not None and self.options.distill > 0
             self.repair.conclude(trainer, "distill" if taught else "finetune", metrics["accuracy"])
@@ -173,8 +179,14 @@ class Pruning(Callback):
             **market,
         )
         self.history.append(point)
-        if self.on_history:
-            self.on_history(point)
+        self._tell(trainer, point.step, point_values(point))
+
+    def _tell(self, trainer: Trainer, step: int, values: dict[str, float]) -> None:
+        """To whoever listens; the time that takes is no training's."""
+        self.moments += 1
+        if self.listener is not None:
+            with trainer.timed("tracking"):
+                self.listener(self.moments, step, values)
 
     def _cut(self, trainer: Trainer) -> None:
         self.snapshot("gated", trainer)
@@ -239,13 +251,14 @@ class Pruning(Callback):
             "masks": self.masks,
             "repair": self.repair.state_dict(),
             "stop": self.stop,
+            "moments": self.moments,
         }
 
     def load_state_dict(self, state: Any) -> None:
         self.outcome, self._loss, self.masks = state["outcome"], state["loss"], state["masks"]
         self.history = [HistoryPoint.model_validate_json(p) for p in state["history"]]
         self.repair.load_state_dict(state["repair"])
-        self.stop = state["stop"]
+        self.stop, self.moments = state["stop"], state["moments"]
 
     def saved(self, tree: dict[str, Any]) -> Any:
         """The run's own part of a checkpoint."""

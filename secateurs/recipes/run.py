@@ -7,6 +7,7 @@ Stages, each skipped when its result is already there: the dense reference, the 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def prune(
     force: bool = False,
     progress: bool = True,
     after: After | None = None,
-    tracking: Tracking | None = None,
+    track: Tracking | Sequence[str] | str = (),
 ) -> Record:
     """Run a configuration.
 
@@ -106,11 +107,11 @@ def prune(
         resume: continue a run that was interrupted there; the record will be that of an uninterrupted one.
         force: replace whatever run is there.
         after: what is done once it is trained; by default all.
-        tracking: trackers that hear of it; none by default.
+        track: trackers that hear of it, ``("tensorboard", "mlflow", "wandb")``; none by default.
     Raises:
         SecateursError: anything that is wrong with the input, said before training where it can be known.
     """
-    out, after, tracking = Path(out), after or After(), tracking or Tracking()
+    out, after, tracking = Path(out), after or After(), Tracking.of(track)
     tracking.require()
     accelerator = make_accelerator(config.mixed_precision)
     options, data, model, found = ready(config)
@@ -163,7 +164,8 @@ def _carry_out(stage: Stage, model: nn.Module, run: Pruning, measured: Measured 
         write_json(file_of(out), measured)
     seconds = reference(stage)
     run.folder, run.seed, run.given = out, config.seed, config.reference == "given"
-    run.on_history = stage.told.point
+    stage.told.open()  # before time and memory are counted
+    run.listener = stage.told.moment
     with PeakMemory() as trained, Energy() as used:  # of a resumed run, what it took since then
         trainer = pruned(stage, model, run, measured)
     if not trainer.is_main:

@@ -1,31 +1,31 @@
 """A run told to experiment trackers while it goes on: TensorBoard, MLflow, Weights & Biases, by Accelerate's classes.
 
-What is told is what the record keeps: points of the history, and the figures at the end. Trackers see a run, and change
-nothing in it: one that fails is left out from there on, with a warning.
+What is told is what is known anyway: losses as they are read, points of the history, and the figures at the end.
+Trackers see a run, and change nothing in it, its times included: one that fails is left out from there on, with a
+warning.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import uuid
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from filelock import FileLock
-
-from ..errors import require, unknown
+from ..errors import RunInterrupted, require, unknown
 from ..records import HistoryPoint, Record
 from ..spec import RunConfig
 from ..storage import write_json
+from .trackers import OPENERS, About, Opened, State
 
-NAMES = {"tensorboard": "torch.utils.tensorboard", "mlflow": "mlflow", "wandb": "wandb"}
+NAMES = tuple(OPENERS)
 FOLDER, KEPT = "tracking", "tracking.json"
+_MOMENTS = "moments"  # that were told, beside the trackers' keys
 _AMOUNTS = ("accuracy", "params", "macs", "bytes", "latency_ms", "calibration_error", "membership_auc")
 
 
@@ -34,128 +34,110 @@ class Tracking:
     """Which trackers hear of runs.
 
     Attributes:
-        names: ``tensorboard``, ``mlflow``, ``wandb``. folder: where they write what they keep on this machine.
-        group: what runs of one comparison have in common.
+        names: ``tensorboard``, ``mlflow``, ``wandb``. folder: where they write what they keep on this machine; None:
+            ``tracking/`` in the run's own folder. group: what runs of one comparison have in common.
     """
 
     names: tuple[str, ...] = ()
-    folder: Path = Path(FOLDER)
+    folder: Path | None = None
     group: str = "secateurs"
+
+    @classmethod
+    def of(cls, track: Tracking | Sequence[str] | str) -> Tracking:
+        """From names, alone or with commas between them."""
+        if isinstance(track, Tracking):
+            return track
+        return cls(read_names([track] if isinstance(track, str) else track))
 
     def require(self) -> None:
         """Raises: UnknownNameError, or MissingExtraError where a tracker is not installed."""
         for name in self.names:
             if name not in NAMES:
                 raise unknown("tracker", name, NAMES)
-            require(NAMES[name], "track")
+            # MLflow alone can speak to a server; a database of its own needs more.
+            local = name == "mlflow" and not require("mlflow", "track").is_tracking_uri_set()
+            for module in (name, "sqlalchemy", "alembic") if local else (name,):
+                require(module, "track")
 
 
 class Told:
-    """The trackers of one run. They are opened when there is something to tell, and by one process.
+    """The trackers of one run, closed at the end of the ``with`` block. One process has them.
 
     Args:
         out: the run's folder, which keeps how a resumed run finds its place again.
     """
 
     def __init__(self, tracking: Tracking, config: RunConfig, out: Path) -> None:
-        self.tracking, self.config, self.out = tracking, config, out
-        self._open: dict[str, Any] | None = None
-        self._step = 0
+        self.names, self.out = tracking.names, out
+        self.about = About(title(config), settings(config), tracking.folder or out / FOLDER, tracking.group)
+        self._open: dict[str, Opened] | None = None
+        self._kept: dict[str, Any] = {}
 
     def __enter__(self) -> Told:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._each(lambda tracker: tracker.finish())
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        stopped = kind is not None and issubclass(kind, (RunInterrupted, KeyboardInterrupt))
+        state: State = "FINISHED" if kind is None else "KILLED" if stopped else "FAILED"
+        self._each(lambda opened: opened.close(state))
         self._open = None
 
-    def point(self, point: HistoryPoint) -> None:
-        """A moment of the run."""
-        self._step = point.step
-        self._log(point_values(point), point.step)
+    def open(self) -> None:
+        """Open the trackers, which may take seconds; otherwise the first thing told does."""
+        if self._open is not None or not self.names:
+            return
+        self._open = {}
+        path = self.out / KEPT
+        self._kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        for name in self.names:
+            self._safely(name, partial(self._start, name))
+
+    def moment(self, number: int, step: int, values: dict[str, float]) -> None:
+        """A moment of the run, by its number. One that was told before a process was killed is not told again."""
+        self.open()
+        if number > self._kept.get(_MOMENTS, 0):
+            self._log(step, values)
+            self._keep(_MOMENTS, number)
 
     def end(self, record: Record) -> None:
         """How it ended."""
-        self._log(end_values(record), record.train.steps.get("total") or self._step)
+        self.open()
+        self._log(record.train.steps["total"], end_values(record))
 
-    def _log(self, values: dict[str, float], step: int) -> None:
-        if self._open is None and self.tracking.names:
-            self._open = {}
-            for name in self.tracking.names:
-                self._safely(name, partial(self._start, name))
-        self._each(lambda tracker: tracker.log(values, step=step))
+    def _log(self, step: int, values: dict[str, float]) -> None:
+        self._each(lambda opened: opened.tracker.log(values, step=step))
 
-    def _each(self, call: Callable[[Any], None]) -> None:
-        for name, tracker in list((self._open or {}).items()):
-            self._safely(name, partial(call, tracker))
+    def _start(self, name: str) -> None:
+        before = self._kept.get(name)
+        self.about.folder.mkdir(parents=True, exist_ok=True)
+        opened = OPENERS[name](self.about, before)
+        assert self._open is not None
+        self._open[name] = opened
+        if before is None:
+            opened.store()
+            self._keep(name, opened.key)
+
+    def _keep(self, name: str, value: Any) -> None:
+        if self.names and self._kept.get(name) != value:
+            self._kept[name] = value
+            write_json(self.out / KEPT, self._kept)
+
+    def _each(self, call: Callable[[Opened], None]) -> None:
+        for name, opened in list((self._open or {}).items()):
+            self._safely(name, partial(call, opened))
 
     def _safely(self, name: str, call: Callable[[], None]) -> None:
         try:
             call()
         except Exception as error:
+            opened = (self._open or {}).pop(name, None)
             with contextlib.suppress(Exception):  # lest it stand in the next run's way
-                (self._open or {}).pop(name).finish()
+                if opened is not None:
+                    opened.close("KILLED")
             said = f"{type(error).__name__}: {error}".splitlines()[0]
             warnings.warn(f"tracker {name} failed and hears no more of this run: {said}", stacklevel=2)
-
-    def _start(self, name: str) -> None:
-        kept = self.out / KEPT
-        before: dict[str, str] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
-        self.tracking.folder.mkdir(parents=True, exist_ok=True)
-        tracker, found = _OPENERS[name](self, before.get(name))
-        if name not in before:
-            tracker.store_init_configuration(settings(self.config))
-            write_json(kept, {**before, name: found})
-        assert self._open is not None
-        self._open[name] = tracker
-
-
-def _tensorboard(told: Told, before: str | None) -> tuple[Any, str]:
-    from accelerate.tracking import TensorBoardTracker
-
-    name = before or title(told.config)
-    tracker = TensorBoardTracker(name, logging_dir=told.tracking.folder)
-    tracker.start()
-    return tracker, name
-
-
-def _mlflow(told: Told, before: str | None) -> tuple[Any, str]:
-    import mlflow
-    from accelerate.tracking import MLflowTracker
-
-    folder = told.tracking.folder.resolve()
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
-    given: dict[str, Any] = {"run_id": before} if before else {"run_name": title(told.config)}
-    given["nested_run"] = mlflow.active_run() is not None  # the caller's own
-    tracker = MLflowTracker(told.tracking.group, logging_dir=(folder / "mlflow").as_uri(), **given)
-    with FileLock(folder / "mlflow.lock"):  # the first of several processes makes its tables
-        tracker.start()
-    return tracker, tracker.tracker.info.run_id
-
-
-def _wandb(told: Told, before: str | None) -> tuple[Any, str]:
-    import wandb
-    from accelerate.tracking import WandBTracker
-
-    given: dict[str, Any] = {"id": before or uuid.uuid4().hex[:8], "resume": "allow", "name": title(told.config)}
-    given |= {"dir": str(told.tracking.folder), "group": told.tracking.group, "reinit": True}
-    if not os.environ.get("WANDB_MODE") and not wandb.login(prompt=False):
-        warnings.warn(
-            "Weights & Biases knows no login here, so the run is kept offline; `wandb sync` uploads it", stacklevel=2
-        )
-        given["mode"] = "offline"
-    given["settings"] = wandb.Settings(silent=True)
-    tracker = WandBTracker(os.environ.get("WANDB_PROJECT", "secateurs"), **given)
-    tracker.start()
-    return tracker, given["id"]
-
-
-_OPENERS: dict[str, Callable[[Told, str | None], tuple[Any, str]]] = {
-    "tensorboard": _tensorboard,
-    "mlflow": _mlflow,
-    "wandb": _wandb,
-}
 
 
 def title(config: RunConfig) -> str:
@@ -183,13 +165,15 @@ def point_values(point: HistoryPoint) -> dict[str, float]:
 
 
 def end_values(record: Record) -> dict[str, float]:
-    """The figures of the networks before and after."""
+    """The figures of the networks before and after, and what was asked for."""
+    sides = {"dense": _AMOUNTS, "gated": ("accuracy",), "cut": ("accuracy",), "pruned": _AMOUNTS}
     out = {
         f"{side}/{name}": float(value)
-        for side in ("dense", "pruned")
-        for name in _AMOUNTS
+        for side, names in sides.items()
+        for name in names
         if (value := getattr(getattr(record, side), name)) is not None
     }
+    out |= {f"budget/{name}": float(value) for name, value in record.targets.items()}
     return out if record.validation is None else {**out, "pruned/validation": record.validation}
 
 

@@ -258,6 +258,23 @@ def test_a_run_whose_factory_was_edited(run: Run, tmp_path: Path) -> None:
     assert target.exists()
 
 
+def test_trackers_are_asked_for_by_name(run: Run, model: str, tmp_path: Path) -> None:
+    asked = ["--model", model, "--data", "digits", "--epochs", "2"]
+    once = ["prune", *asked, "--budget", "macs=0.4", "--reference", "none", "--method", "taylor"]
+    several = ["compare", *asked, "--budgets", "macs=0.4", "--methods", "taylor", "--seeds", "1", "--scratch", "none"]
+    for command in (once, several):
+        code, out, err = run(*command, "--out", str(tmp_path / "x"), "--track", "tensorbord")
+        assert code == 1 and not out and "did you mean 'tensorboard'?" in err
+        assert not (tmp_path / "x").exists()
+    for command, name in ((once, "a"), ([*several, "--no-tune"], "b")):
+        code, _, err = run(*command, "--out", str(tmp_path / name), "--track", "tensorboard")
+        assert code == 0, err
+    assert next(path.name for path in (tmp_path / "a" / "tracking").iterdir()).startswith("taylor-macs=0.4-seed0-")
+    shown = {path.name.partition("-")[0] for path in (tmp_path / "b" / "tracking").iterdir()}
+    assert shown == {"dense", "magnitude", "random", "taylor"}
+    assert not list((tmp_path / "b" / "runs").glob("*/tracking")), "one place for all"
+
+
 def test_a_run_that_kept_nothing_leaves_nothing(run: Run, model: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
     argv = pruning(model, out, "--budget", "macs=0.5", "--method", "random")

@@ -64,11 +64,13 @@ def test_a_worker_killed_in_a_run_costs_nothing(cluster: str, tmp_path: Path) ->
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
     try:
-        found = compare(wanted(**REQUEST), tmp_path / "c", How(ray=cluster, threads=1, progress=False))
+        how = How(ray=cluster, threads=1, progress=False, track=("tensorboard",))
+        found = compare(wanted(**REQUEST), tmp_path / "c", how)
     finally:
         over.set()
         thread.join()
     assert killed and not found.failures and found.missing == 0 and len(found.runs) == 4
+    assert len(list((tmp_path / "c" / "tracking").iterdir())) == len(list((tmp_path / "c" / "runs").iterdir()))
     undisturbed = compare(wanted(**REQUEST), tmp_path / "d", How(threads=1, progress=False))
     assert told(found) == told(undisturbed)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +16,11 @@ from secateurs.compare import How, asked, compare
 from secateurs.errors import MissingExtraError, RunInterrupted, UnknownNameError
 from secateurs.recipes import RunConfig, Tracking, prune, read_names
 from secateurs.recipes.tracking import NAMES, Told, end_values, title
-from secateurs.records import HistoryPoint, Record
+from secateurs.records import Record
 from secateurs.spec import Budget
 from secateurs.training import Trainer
+
+from .test_resume import without_timings
 
 ALL = ("tensorboard", "mlflow", "wandb")
 
@@ -25,7 +31,8 @@ def config(**given: Any) -> RunConfig:
 
 
 @pytest.fixture(autouse=True)
-def local(monkeypatch: pytest.MonkeyPatch) -> None:
+def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where MLflow makes its own database, once it is asked without ours
     for name in ("MLFLOW_TRACKING_URI", "WANDB_API_KEY", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -44,6 +51,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def mlflow_runs(folder: Path, experiment: str) -> tuple[Any, list[Any]]:
     import mlflow
 
+    assert (folder / "mlflow.db").exists()
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     found = client.get_experiment_by_name(experiment)
     assert found is not None
@@ -57,14 +65,36 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record]:
         patch.setenv("WANDB_SILENT", "true")
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         out = tmp_path_factory.mktemp("tracked") / "run"
-        return out, prune(config(), out, progress=False, tracking=Tracking(ALL, out / "tracking"))
+        return out, prune(config(), out, progress=False, track=ALL)
 
 
 def test_a_tracked_run_has_the_same_record(tracked: tuple[Path, Record], tmp_path: Path) -> None:
     plain = prune(config(), tmp_path / "plain", progress=False)
-    assert plain.pruned.accuracy == tracked[1].pruned.accuracy and plain.history == tracked[1].history
-    assert plain.config_hash == tracked[1].config_hash
+    ours, theirs = (without_timings(record.model_dump(mode="json")) for record in (tracked[1], plain))
+    assert ours == theirs
     assert not (tmp_path / "plain" / "tracking").exists(), "off by default"
+
+
+def test_a_record_counts_no_time_and_no_memory_of_trackers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from accelerate.tracking import TensorBoardTracker
+
+    start, log = TensorBoardTracker.start, TensorBoardTracker.log
+
+    def slow_start(self: Any) -> None:
+        self.ballast = b"x" * 300_000_000
+        time.sleep(1)
+        start(self)
+
+    def slow_log(self: Any, *given: Any, **named: Any) -> None:
+        time.sleep(0.2)
+        log(self, *given, **named)
+
+    monkeypatch.setattr(TensorBoardTracker, "start", slow_start)
+    monkeypatch.setattr(TensorBoardTracker, "log", slow_log)
+    record = prune(config(), tmp_path / "run", progress=False, track="tensorboard")
+    seconds = record.train.seconds
+    assert seconds.dense_equivalent + seconds.game + seconds.recovery < 1 < 0.2 * len(record.history)
+    assert record.peak_memory is None or record.peak_memory < 200_000_000
 
 
 def test_tensorboard_shows_history_and_end(tracked: tuple[Path, Record]) -> None:
@@ -76,6 +106,28 @@ def test_tensorboard_shows_history_and_end(tracked: tuple[Path, Record]) -> None
     prices = [(p.step, p.price["macs"]) for p in record.history if p.price]
     assert [v for _, v in shown["price/macs"]] == pytest.approx([v for _, v in prices])
     assert shown["pruned/accuracy"] == [(record.train.steps["total"], pytest.approx(record.pruned.accuracy))]
+    assert len(shown["validation/loss"]) == 4, "one an epoch"
+    assert shown["budget/macs"][0][1] == pytest.approx(record.targets["macs"])
+
+
+def test_tensorboard_has_one_name_for_a_run_and_its_settings(tracked: tuple[Path, Record]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    folder = tracked[0] / "tracking"
+    assert {path.parent.name for path in folder.rglob("events.out.*")} == {title(config())}
+    read = EventAccumulator(str(folder / title(config())))
+    read.Reload()
+    data = HParamsPluginData.FromString(read.PluginTagToContent("hparams")["_hparams_/session_start_info"])
+    told = data.session_start_info.hparams
+    assert told["method"].string_value == "equilibrium" and told["lr"].number_value == 0.002
+
+
+def test_the_loss_is_told_as_it_is_read(tmp_path: Path) -> None:
+    given = config(method="taylor", epochs=12)
+    prune(given, tmp_path / "run", progress=False, track="tensorboard")
+    shown = scalars(tmp_path / "run" / "tracking" / title(given))["recent_loss"]
+    assert [step for step, _ in shown] == [49, 99] and shown[0][1] > shown[1][1] > 0
 
 
 def test_mlflow_keeps_settings_history_and_end(tracked: tuple[Path, Record]) -> None:
@@ -96,65 +148,152 @@ def test_wandb_keeps_a_run_offline(tracked: tuple[Path, Record]) -> None:
     assert b"validation/accuracy" in text and title(config()).encode() in text and b"pruned/macs" in text
 
 
+def stopped_after(epoch: int, how: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings do ``how`` at the end of an epoch."""
+    end = Trainer._end_epoch
+
+    def stopping(self: Trainer, at: int) -> dict[str, float]:
+        found = end(self, at)
+        if at == epoch:
+            how()
+        return found
+
+    monkeypatch.setattr(Trainer, "_end_epoch", stopping)
+
+
+def fail() -> None:
+    raise ValueError("something of the user's")
+
+
 def test_a_resumed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "run"
-    tracking = Tracking(("tensorboard", "mlflow"), out / "tracking")
     with monkeypatch.context() as patch:
-        update = Trainer._end_epoch
-
-        def stopping(self: Trainer, epoch: int) -> dict[str, float]:
-            found = update(self, epoch)
-            if epoch == 1:
-                import os
-                import signal
-
-                os.kill(os.getpid(), signal.SIGTERM)
-            return found
-
-        patch.setattr(Trainer, "_end_epoch", stopping)
+        stopped_after(1, lambda: os.kill(os.getpid(), signal.SIGTERM), patch)
         with pytest.raises(RunInterrupted):
-            prune(config(), out, progress=False, tracking=tracking)
-    record = prune(config(), out, resume=True, progress=False, tracking=tracking)
+            prune(config(), out, progress=False, track=ALL)
+    _, (run,) = mlflow_runs(out / "tracking", "secateurs")
+    assert run.info.status == "KILLED"
+    record = prune(config(), out, resume=True, progress=False, track=ALL)
     client, (run,) = mlflow_runs(out / "tracking", "secateurs")
     steps = [m.step for m in client.get_metric_history(run.info.run_id, "sparsity")]
     assert steps == [p.step for p in record.history] and run.info.status == "FINISHED"
     shown = scalars(out / "tracking" / title(config()))["sparsity"]
     assert [step for step, _ in shown] == steps
+    parts = [path.name.rpartition("-")[2] for path in (out / "tracking" / "wandb").glob("offline-run-*")]
+    assert len(parts) in (1, 2) and len(set(parts)) == 1, "files of one second share a folder; wandb knows one run"
 
 
-@pytest.mark.parametrize("moment", ["start", "log", "finish"])
+def test_what_was_told_before_a_kill_is_not_told_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkpoint of a killed process lies before what it told last."""
+    import secateurs.training.trainer as module
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        save = module.save_if_due
+        patch.setattr(module, "save_if_due", lambda trainer: save(trainer) if trainer.step == 10 else None)
+        stopped_after(2, fail, patch)
+        with pytest.raises(ValueError, match="of the user's"):
+            prune(config(), out, progress=False, track=("tensorboard", "mlflow"))
+    assert (out / "checkpoint.safetensors").exists()
+    client, (run,) = mlflow_runs(out / "tracking", "secateurs")
+    assert run.info.status == "FAILED"
+    record = prune(config(), out, resume=True, progress=False, track=("tensorboard", "mlflow"))
+    told = [m.step for m in client.get_metric_history(run.info.run_id, "sparsity")]
+    assert told == [p.step for p in record.history]
+    assert [step for step, _ in scalars(out / "tracking" / title(config()))["sparsity"]] == told
+
+
+def test_a_run_that_failed_gives_its_folder_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped_after(0, fail, monkeypatch)
+    with pytest.raises(ValueError, match="of the user's"):
+        prune(config(), tmp_path / "run", progress=False, track=ALL)
+    assert not (tmp_path / "run").exists()
+
+
+def test_mlflow_is_left_as_it_was(tmp_path: Path) -> None:
+    """Two runs of one process, each with its database; and one in place of another."""
+    import mlflow
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="tracker")
+        for seed, force in ((0, False), (1, False), (1, True)):
+            out = tmp_path / str(seed)
+            prune(config(seed=seed, epochs=2), out, progress=False, force=force, track="mlflow")
+            _, (run,) = mlflow_runs(out / "tracking", "secateurs")
+            assert run.data.params["seed"] == str(seed) and "pruned/accuracy" in run.data.metrics
+    assert not mlflow.is_tracking_uri_set() and mlflow.active_run() is None
+    assert not {"MLFLOW_TRACKING_URI", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"} & set(os.environ)
+
+
+def test_a_run_of_the_callers_stays_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+    import wandb
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mine.db'}")
+    own = wandb.init(project="mine", dir=str(tmp_path), settings=wandb.Settings(silent=True))
+    with mlflow.start_run() as run:
+        prune(config(epochs=2), tmp_path / "run", progress=False, track=("mlflow", "wandb"))
+        assert mlflow.active_run().info.run_id == run.info.run_id and wandb.run is own
+        own.log({"still": 1})
+        assert "method" not in own.config
+    own.finish()
+    client = mlflow.MlflowClient()
+    assert "pruned/accuracy" not in client.get_run(run.info.run_id).data.metrics
+    (theirs,) = [e for e in client.search_experiments() if e.name == "secateurs"]
+    (ours,) = client.search_runs([theirs.experiment_id])
+    assert "pruned/accuracy" in ours.data.metrics and ours.info.status == "FINISHED"
+    assert str(tmp_path / "run") not in theirs.artifact_location, "where files go is for the store to say"
+    (kept,) = (tmp_path / "run" / "tracking" / "wandb").glob("offline-run-*/run-*.wandb")
+    assert b"mlp-digits" in kept.read_bytes(), "its settings"
+
+
+@pytest.mark.parametrize("moment", ["start", "store_init_configuration", "log", "finish"])
 def test_a_tracker_that_fails_loses_nothing(moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from accelerate.tracking import MLflowTracker
 
-    def fail(self: Any, *_: Any, **__: Any) -> None:
+    def refuse(self: Any, *_: Any, **__: Any) -> None:
         raise ConnectionError("no route to the server")
 
-    monkeypatch.setattr(MLflowTracker, moment, fail)
+    monkeypatch.setattr(MLflowTracker, moment, refuse)
     out = tmp_path / "run"
     with pytest.warns(UserWarning, match=r"tracker mlflow failed .*no route to the server") as said:
-        record = prune(config(), out, progress=False, tracking=Tracking(("mlflow", "tensorboard"), out / "tracking"))
+        record = prune(config(), out, progress=False, track=("mlflow", "tensorboard"))
     assert len([w for w in said if "mlflow failed" in str(w.message)]) == 1, "said once"
     assert record.pruned.accuracy is not None
     shown = scalars(out / "tracking" / title(config()))
     assert len(shown["sparsity"]) == len(record.history), "the other one hears everything"
+    import mlflow
+
+    assert moment == "finish" or mlflow.active_run() is None
+    while mlflow.active_run() is not None:
+        mlflow.end_run()
 
 
 def test_without_a_login_wandb_stays_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    point = HistoryPoint(step=1, epoch=0.1, phase="training", sparsity=0.0, mean_participation=1.0, active=3)
     with pytest.warns(UserWarning, match="kept offline"), Told(Tracking(("wandb",), tmp_path), config(), tmp_path) as t:
-        t.point(point)
+        t.moment(1, 1, {"loss": 1.0})
     assert list((tmp_path / "wandb").glob("offline-run-*"))
 
 
 def test_wrong_and_missing_trackers_are_said_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'mlflow'"):
-        prune(config(), tmp_path / "a", tracking=Tracking(("mlfow",)))
+        prune(config(), tmp_path / "a", track=("mlfow",))
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(MissingExtraError, match=r"secateurs\[track\]"):
-        prune(config(), tmp_path / "a", tracking=Tracking(("wandb",)))
+        prune(config(), tmp_path / "a", track=("wandb",))
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "alembic", None)
+        with pytest.raises(MissingExtraError, match=r"'alembic' is needed here"):
+            prune(config(), tmp_path / "a", track=("mlflow",))
+        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        Tracking(("mlflow",)).require()
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "tensorboard", None)
+        with pytest.raises(MissingExtraError, match=r"'tensorboard' is needed here"):
+            prune(config(), tmp_path / "a", track=("tensorboard",))
     request = asked(model="zoo:mlp-digits", data="digits", methods=("taylor",), budgets=(Budget(macs=0.3),))
     with pytest.raises(MissingExtraError, match=r"secateurs\[track\]"):
         compare(request, tmp_path / "c", How(track=("wandb",), progress=False))
@@ -181,4 +320,5 @@ def test_a_comparison_is_tracked_in_one_place(tmp_path: Path) -> None:
 
 def test_names_as_written() -> None:
     assert read_names(["tensorboard, wandb", "wandb"]) == ("tensorboard", "wandb")
-    assert tuple(NAMES) == ALL
+    assert NAMES == ALL
+    assert Tracking.of("tensorboard,wandb").names == ("tensorboard", "wandb")
