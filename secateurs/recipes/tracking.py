@@ -81,7 +81,9 @@ class Told:
     ) -> None:
         stopped = kind is not None and issubclass(kind, (RunInterrupted, KeyboardInterrupt))
         state: State = "FINISHED" if kind is None else "KILLED" if stopped else "FAILED"
-        self._each(lambda opened: opened.close(state))
+        while self._open:  # a tracker is closed once, whether or not that fails
+            name, opened = self._open.popitem()
+            self._safely(name, partial(opened.close, state))
         self._open = None
 
     def open(self) -> None:

@@ -31,8 +31,7 @@ def config(**given: Any) -> RunConfig:
 
 
 @pytest.fixture(autouse=True)
-def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # where MLflow makes its own database, once it is asked without ours
+def local(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MLFLOW_TRACKING_URI", "WANDB_API_KEY", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -179,8 +178,8 @@ def test_a_resumed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.
     assert steps == [p.step for p in record.history] and run.info.status == "FINISHED"
     shown = scalars(out / "tracking" / title(config()))["sparsity"]
     assert [step for step, _ in shown] == steps
-    parts = [path.name.rpartition("-")[2] for path in (out / "tracking" / "wandb").glob("offline-run-*")]
-    assert len(parts) in (1, 2) and len(set(parts)) == 1, "files of one second share a folder; wandb knows one run"
+    parts = [path.name for path in (out / "tracking" / "wandb").glob("offline-run-*/run-*.wandb")]
+    assert len(parts) == 2 and len(set(parts)) == 1, "two parts of one run"
 
 
 def test_what_was_told_before_a_kill_is_not_told_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,6 +254,7 @@ def test_a_tracker_that_fails_loses_nothing(moment: str, tmp_path: Path, monkeyp
         raise ConnectionError("no route to the server")
 
     monkeypatch.setattr(MLflowTracker, moment, refuse)
+    monkeypatch.chdir(tmp_path)
     out = tmp_path / "run"
     with pytest.warns(UserWarning, match=r"tracker mlflow failed .*no route to the server") as said:
         record = prune(config(), out, progress=False, track=("mlflow", "tensorboard"))
@@ -265,6 +265,8 @@ def test_a_tracker_that_fails_loses_nothing(moment: str, tmp_path: Path, monkeyp
     import mlflow
 
     assert moment == "finish" or mlflow.active_run() is None
+    assert [path.name for path in tmp_path.iterdir()] == ["run"], "nothing beside it, in MLflow's own place"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{out / 'tracking' / 'mlflow.db'}")
     while mlflow.active_run() is not None:
         mlflow.end_run()
 
