@@ -43,7 +43,10 @@ def compare(
         bool,
         typer.Option("--search", help="Let Optuna choose method and options under each budget (extra `search`)."),
     ] = False,
-    trials: Annotated[int, typer.Option(min=1, help="Of the search, for every budget.")] = 40,
+    trials: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Of the search, for every budget; by default 40."),
+    ] = None,
     tune: Annotated[bool, typer.Option("--tune/--no-tune", help="Choose from the grid, or run the defaults.")] = True,
     set_: Annotated[list[str], typer.Option("--set", help="Option of all methods, NAME=VALUE; repeatable.")] = [],  # noqa: B006
     against: Annotated[str, typer.Option(help="The method that paired differences are taken to.")] = "magnitude",
@@ -74,7 +77,7 @@ def compare(
     from ..recipes import read_names
 
     wanted = _asked(
-        out, model, data, methods, budgets, seeds, grid if tune else None, set_, scratch, trials if search else None,
+        out, model, data, methods, budgets, seeds, grid if tune else None, set_, scratch, _trials(search, trials),
         epochs=epochs, batch_size=batch_size, granularity=granularity, against=against, mixed_precision=mixed_precision,
     )  # fmt: skip
     found = run(wanted, out, How(jobs, threads, retry, ray, track=read_names(track)))
@@ -137,6 +140,14 @@ def _asked(
         scratch=sources,
         **rest,
     )
+
+
+def _trials(search: bool, trials: int | None) -> int | None:
+    from ..errors import RunError
+
+    if trials is not None and not search:
+        raise RunError(f"--trials {trials} belongs to a search; add --search, or leave it out")
+    return (trials or 40) if search else None
 
 
 def _seeds(text: str) -> tuple[int, ...]:

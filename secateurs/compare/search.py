@@ -138,8 +138,14 @@ class Study:
             return self._optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
 
     def _job(self, trial: Any) -> Job:
-        method = trial.suggest_categorical("method", list(self._axes))
-        options = {option: axis.suggest(trial, _name(method, option)) for option, axis in self._axes[method].items()}
+        try:
+            method = trial.suggest_categorical("method", list(self._axes))
+            axes = self._axes[method].items()
+            options = {option: axis.suggest(trial, _name(method, option)) for option, axis in axes}
+        except ValueError as error:  # Optuna's, of a study that another release began
+            raise RunError(
+                f"{STUDIES} was begun with other choices than this release has ({error}); use another --out"
+            ) from None
         config = self._asked.config(method, self._budget, self._asked.seeds[0], options)
         trial.set_user_attr(_ASKED, {"method": method, "options": options, "hash": config.hash})
         return Job(config, config.hash, method, str(self._budget), False)

@@ -191,3 +191,21 @@ def test_without_optuna_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(MissingExtraError, match="search"):
         compare(wanted(), tmp_path / "c", QUIET)
     assert not (tmp_path / "c").exists(), "said before anything is written"
+
+
+def test_a_study_with_other_choices_is_not_gone_on_with(tmp_path: Path) -> None:
+    import optuna
+
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / STUDIES}")
+    request = wanted()
+    axes = space(request)
+    next(Study(request, BUDGET, axes, storage).proposals())
+    fewer = {name: axes[name] for name in ("taylor", "magnitude")}
+    with pytest.raises(RunError, match=r"begun with other choices .*another --out"):
+        list(zip(Study(request, BUDGET, fewer, storage).proposals(), range(3)))
+
+
+def test_trials_belong_to_a_search(tmp_path: Path) -> None:
+    words = [word for word in ARGUMENTS if word != "--search"]
+    result = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "c")])
+    assert result.exit_code != 0 and "--search" in str(result.exception or result.output)
