@@ -22,6 +22,7 @@ import torch
 
 from secateurs import Budget
 from secateurs.compare import Asked, Index, asked, summed_up
+from secateurs.compare.joining import keep
 from secateurs.compare.schedule import Job, Outcome, Schedule
 from secateurs.measure import write_predictions
 from secateurs.records import Fidelity, HistoryPoint, LayerRow, Measured, PlayersBlock, Record, TrainBlock, TrainSeconds
@@ -143,7 +144,7 @@ def write(folder: Path, wanted: Asked) -> tuple[int, int]:
     size = count = 0
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(ANSWERS) % 10
-    wanted.write(folder)
+    keep(wanted, folder)
     for record in records(wanted):
         count += 1
         run = folder / "runs" / record.config_hash

@@ -200,3 +200,12 @@ class RunConfig(Frozen):
     )
     mixed_precision: str = "no"
     options: dict[str, Any] = Field(default_factory=dict)
+
+
+def written(options: Mapping[str, Any]) -> str:
+    """Options as on the command line, with commas between them.
+
+    >>> written({"lr": 0.01, "optimizer": "sgd"})
+    'lr=0.01, optimizer=sgd'
+    """
+    return ", ".join(f"{k}={v if isinstance(v, str) else json.dumps(v, default=str)}" for k, v in options.items())

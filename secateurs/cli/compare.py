@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -11,6 +12,7 @@ from .app import Json, Threads, Track, app, read_pairs, read_value
 
 if TYPE_CHECKING:
     from ..compare import Asked
+    from ..records import Comparison
 
 
 @app.command(
@@ -18,20 +20,32 @@ if TYPE_CHECKING:
     "--budgets macs=0.5,0.25 --seeds 3 --epochs 5 --jobs 2 --out runs/c`"
 )
 def compare(
-    out: Annotated[Path, typer.Option(help="Folder of the comparison; one that lies there is added to.")],
+    out: Annotated[Path, typer.Option(help="Folder of the comparison; one that lies there goes on, and is added to.")],
     model: Annotated[Optional[str], typer.Option(help="As for prune.")] = None,  # noqa: UP045
     data: Annotated[Optional[str], typer.Option("--data", help="As for prune.")] = None,  # noqa: UP045
     methods: Annotated[
         list[str],
-        typer.Option(help="Names with commas, or all. random, magnitude and the dense network always run beside them."),
+        typer.Option(
+            help="Names with commas, or all. random, the method of --against and the dense network always run beside "
+            "them."
+        ),
     ] = [],  # noqa: B006
     budgets: Annotated[
         list[str], typer.Option(help="macs=0.5,0.25 is two budgets; macs=0.5+params=0.3 one of both; repeatable.")
     ] = [],  # noqa: B006
-    seeds: Annotated[str, typer.Option(help="How many, from 0; or which, with commas.")] = "3",
-    epochs: Annotated[int, typer.Option(min=1, help="All epochs of a run together, whatever the method.")] = 20,
-    batch_size: Annotated[int, typer.Option(min=1)] = 128,
-    granularity: Annotated[str, typer.Option(help="channel, head, channel+head, block or weight.")] = "channel",
+    seeds: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="How many, from 0; or which, with commas. By default 3."),
+    ] = None,
+    epochs: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="All epochs of a run together, whatever the method; by default 20."),
+    ] = None,
+    batch_size: Annotated[Optional[int], typer.Option(min=1, help="By default 128.")] = None,  # noqa: UP045
+    granularity: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="channel, head, channel+head, block or weight; by default channel."),
+    ] = None,
     grid: Annotated[
         list[str],
         typer.Option(
@@ -47,16 +61,31 @@ def compare(
         Optional[int],  # noqa: UP045
         typer.Option(min=1, help="Of the search, for every budget; by default 40."),
     ] = None,
-    tune: Annotated[bool, typer.Option("--tune/--no-tune", help="Choose from the grid, or run the defaults.")] = True,
-    set_: Annotated[list[str], typer.Option("--set", help="Option of all methods, NAME=VALUE; repeatable.")] = [],  # noqa: B006
-    against: Annotated[str, typer.Option(help="The method that paired differences are taken to.")] = "magnitude",
+    no_tune: Annotated[
+        bool, typer.Option("--no-tune", help="Run the defaults instead of choosing from a grid.")
+    ] = False,
+    set_: Annotated[
+        list[str],
+        typer.Option("--set", help="Option of all methods that have it, NAME=VALUE; repeatable."),
+    ] = [],  # noqa: B006
+    against: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="The method that paired differences are taken to; by default magnitude."),
+    ] = None,
     scratch: Annotated[
-        str,
+        Optional[str],  # noqa: UP045
         typer.Option(
             help="Methods whose networks are trained from scratch too, with commas; all, or none. By default the first."
         ),
-    ] = "first",
-    mixed_precision: Annotated[str, typer.Option(help="no, fp16 or bf16.")] = "no",
+    ] = None,
+    mixed_precision: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="no, fp16 or bf16; by default no."),
+    ] = None,
+    drop: Annotated[
+        list[str],
+        typer.Option(help="Take out what the folder was asked for before: snip, macs=0.01, seed=3; repeatable."),
+    ] = [],  # noqa: B006
     jobs: Annotated[int, typer.Option(min=1, help="Runs side by side, each with its share of the cores.")] = 1,
     threads: Threads = None,
     ray: Annotated[
@@ -64,7 +93,10 @@ def compare(
     ] = "",
     track: Track = [],  # noqa: B006
     retry: Annotated[bool, typer.Option("--retry", help="Make the runs again that failed.")] = False,
-    markdown: Annotated[Optional[Path], typer.Option(help="Also write the tables into this Markdown file.")] = None,  # noqa: UP045
+    markdown: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Also write the tables into this Markdown file, FILE.md."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Run methods at budgets over seeds, under equal conditions, and say which is better, or that none is."""
@@ -76,11 +108,12 @@ def compare(
     from ..compare import compare as run
     from ..recipes import read_names
 
-    wanted = _asked(
-        out, model, data, methods, budgets, seeds, grid if tune else None, set_, scratch, _trials(search, trials),
-        epochs=epochs, batch_size=batch_size, granularity=granularity, against=against, mixed_precision=mixed_precision,
-    )  # fmt: skip
-    found = run(wanted, out, How(jobs, threads, retry, ray, track=read_names(track)))
+    _writable(markdown)
+    named = {"model": model, "data": data, "methods": methods, "budgets": budgets, "seeds": seeds, "epochs": epochs}
+    named |= {"batch_size": batch_size, "granularity": granularity, "options": set_, "against": against}
+    named |= {"scratch": scratch, "mixed_precision": mixed_precision}
+    wanted = _asked(out, drop, named, grid=grid, no_tune=no_tune, search=search, trials=trials)
+    found = run(wanted, out, How(jobs, threads, retry, ray, track=read_names(track)), drop=drop)
     from ..report import write_comparison, write_comparison_markdown, write_reports
 
     write_reports([out / run.folder for run in found.runs], out)
@@ -88,66 +121,101 @@ def compare(
     written = [page, *(write_comparison_markdown(found, markdown) if markdown is not None else [])]
     if json:
         print(found.model_dump_json(indent=2))
-        return
-    from .comparison import comparison
+    else:
+        from .comparison import comparison
 
-    comparison(found, written)
+        comparison(found, written)
+    _require_runs(found)
 
 
-def _asked(
-    out: Path,
-    model: str | None,
-    data: str | None,
-    methods: list[str],
-    budgets: list[str],
-    seeds: str,
-    grid: list[str] | None,
-    set_: list[str],
-    scratch: str,
-    trials: int | None,
-    **rest: Any,
-) -> Asked:
-    """What the command asks for; where it names no model, what its folder was asked for."""
-    from ..compare import SEARCHED, Search, asked, product, read_budgets, read_methods, standing, usual_grid
+def _asked(out: Path, drop: list[str], named: dict[str, Any], **tuned: Any) -> Asked:
+    """What the command asks for: of a folder that was asked before, that and what is named now.
+
+    Args:
+        named: parts of the request as they were given; None or empty where they were not. tuned: see :func:`_tuned`.
+    """
+    from ..compare import SEARCHED, asked, read_budgets, read_methods, renewed, standing, usual_grid, without
     from ..errors import RunError
 
     before = standing(out)
-    if model is None and data is None and before is not None:
-        return before
-    if model is None or data is None:
-        raise RunError(f"{str(out)!r} holds no comparison to go on with; give --model, --data, --methods and --budgets")
-    names = read_methods(methods) or (SEARCHED if trials is not None else ())
-    if not names:
+    before = without(before, drop) if before is not None else None
+    parsers: dict[str, Callable[[Any], Any]] = {
+        "methods": read_methods,
+        "budgets": read_budgets,
+        "seeds": _seeds,
+        "options": read_pairs,
+    }
+    given = {name: parsers.get(name, _as_it_is)(value) for name, value in named.items() if value not in (None, [])}
+    given |= _tuned(before, **tuned)
+    if before is None:
+        if not {"model", "data"} <= set(given):
+            raise RunError(
+                f"{str(out)!r} holds no comparison to go on with; give --model, --data, --methods and --budgets"
+            )
+        given = {"methods": SEARCHED if "search" in given else (), "budgets": (), "scratch": "first", **given}
+    if "scratch" in given:
+        given["scratch"] = _scratch(given["scratch"], given, before)
+    if before is not None:
+        return renewed(before, given)
+    if not given["methods"]:
         raise RunError("--methods names none; write --methods equilibrium,magnitude,taylor or --methods all")
-    options, axes = read_pairs(set_), _axes(grid or [])
-    first = names if trials is not None else names[:1]  # of a search, whatever it chooses
-    sources = {"first": first, "none": (), "all": names}.get(scratch) or read_methods(
-        [scratch] if scratch != "none" else []
-    )
-    return asked(
-        model=model,
-        data=data,
-        methods=names,
-        budgets=read_budgets(budgets),
-        seeds=_seeds(seeds),
-        grid=({},)
-        if grid is None or trials is not None
-        else product(axes)
-        if axes
-        else usual_grid(model, data, options),
-        search=None if trials is None else Search(trials=trials, values=axes),
-        options=options,
-        scratch=sources,
-        **rest,
-    )
+    made = asked(**given)
+    if "grid" in given:
+        return made
+    return made.model_copy(update={"grid": usual_grid(made.model, made.data, made.options)})
 
 
-def _trials(search: bool, trials: int | None) -> int | None:
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _tuned(before: Asked | None, grid: list[str], no_tune: bool, search: bool, trials: int | None) -> dict[str, Any]:
+    """How options are chosen, as far as the command says."""
+    from ..compare import Search, product
     from ..errors import RunError
 
-    if trials is not None and not search:
+    earlier = before.search if before is not None else None
+    searching, axes = search or earlier is not None, _axes(grid)
+    if trials is not None and not searching:
         raise RunError(f"--trials {trials} belongs to a search; add --search, or leave it out")
-    return (trials or 40) if search else None
+    if searching:
+        usual = earlier or Search()
+        out: dict[str, Any] = {"search": Search(trials=trials or usual.trials, values=axes or usual.values)}
+        return out | ({"grid": ({},)} if no_tune else {})
+    if axes and no_tune:
+        raise RunError(f"--grid {grid[0]} chooses among values, and --no-tune does not choose; leave one of them out")
+    return {"grid": product(axes)} if axes or no_tune else {}
+
+
+def _scratch(text: str, given: dict[str, Any], before: Asked | None) -> tuple[str, ...]:
+    """Methods whose networks are trained from scratch too; of a search ``first`` is whatever it chooses."""
+    from ..compare import read_methods
+
+    names = tuple(given.get("methods") or (before.methods if before is not None else ()))
+    meant = {"all": names, "first": names if "search" in given else names[:1], "none": ()}
+    return meant[text] if text in meant else read_methods([text])
+
+
+def _writable(markdown: Path | None) -> None:
+    """Said before anything runs."""
+    from ..errors import RunError
+
+    if markdown is not None and (markdown.suffix != ".md" or markdown.is_dir()):
+        raise RunError(
+            f"--markdown {str(markdown)!r}: name a file that ends in .md; its picture lies beside it as .svg"
+        )
+
+
+def _require_runs(found: Comparison) -> None:
+    """Where no method could be run, the command has failed, whatever it wrote."""
+    from ..errors import RunError
+
+    empty = [b.budget for b in found.blocks if not any(row.runs for row in b.rows if row.role == "method")]
+    if empty and found.failures:
+        raise RunError(
+            f"no method has a finished run at {', '.join(empty)}; what failed is listed above with its error. --retry "
+            f"makes those runs again, and --drop {empty[0].replace(',', '+')} takes a budget out"
+        )
 
 
 def _seeds(text: str) -> tuple[int, ...]:

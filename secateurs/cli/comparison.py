@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..records import Block, Comparison, Difference, Estimate, Failure, Row
+from ..spec import written
 from .tables import console, plain_table
 
 
@@ -18,9 +19,11 @@ def comparison(found: Comparison, written: Sequence[Path]) -> None:
     if found.tried:
         out.print(_tried(found))
     if found.dense is not None:
-        out.print(f"dense: {_percent(found.dense.figures.get('accuracy'))} test accuracy", highlight=False)
+        figures = found.dense.figures
+        took = f", {_figure(figures['latency_ms'], ' ms')}" if "latency_ms" in figures else ""
+        out.print(f"dense: {_percent(figures.get('accuracy'))} test accuracy{took}", highlight=False)
     for block in found.blocks:
-        out.print(_table(block, found.against))
+        out.print(_table(block, found))
         out.print(escape(block.sentence), highlight=False)
     if len(found.seeds) > 1:
         out.print("± is half of the 95% interval over seeds; differences are paired by seed", highlight=False)
@@ -31,8 +34,17 @@ def comparison(found: Comparison, written: Sequence[Path]) -> None:
     out.print("wrote " + ", ".join(escape(str(path)) for path in written), highlight=False, soft_wrap=True)
 
 
-def _table(block: Block, against: str) -> Table:
-    columns = ("method", "test accuracy", f"against {against}", "MACs", "parameters", "latency", "seconds", "runs")
+def _table(block: Block, found: Comparison) -> Table:
+    columns = (
+        "method",
+        "test accuracy",
+        f"against {found.against}",
+        "MACs",
+        "parameters",
+        "latency / dense",
+        "seconds",
+        "runs",
+    )
     table = plain_table(*columns, title=block.budget)
     for row in block.rows:
         f = row.figures
@@ -42,9 +54,9 @@ def _table(block: Block, against: str) -> Table:
             _difference(row.against),
             _amount(f.get("macs")),
             _amount(f.get("params")),
-            _figure(f.get("latency_ms"), " ms"),
+            _ratio(f.get("latency")),
             _figure(f.get("seconds"), " s"),
-            _runs(row),
+            _runs(row, len(found.seeds)),
             style="dim" if row.role == "control" else None,
         )
     return table
@@ -55,18 +67,20 @@ def _tried(found: Comparison) -> Table:
     for column in table.columns[1:4]:
         column.justify = "left"
     for row in found.tried:
-        options = ", ".join(f"{name}={value}" for name, value in row.options.items())
         reached = (
             f"failed: {row.error}" if row.error else "–" if row.validation is None else f"{100 * row.validation:.2f}"
         )
         style = "bold" if row.chosen else None
         number = f"{row.number}" + (" *" if row.chosen else "")
-        table.add_row(number, row.budget, escape(row.method), escape(options), escape(reached), style=style)
+        table.add_row(
+            number, row.budget, escape(row.method), escape(written(row.options)), escape(reached), style=style
+        )
     return table
 
 
-def _runs(row: Row) -> str:
-    return f"{len(row.runs)}" + (f", {row.failed} failed" if row.failed else "")
+def _runs(row: Row, seeds: int) -> str:
+    n = len(row.runs)
+    return (f"{n} of {seeds}" if n < seeds else f"{n}") + (f", {row.failed} failed" if row.failed else "")
 
 
 def _percent(found: Estimate | None) -> str:
@@ -86,6 +100,12 @@ def _amount(found: Estimate | None) -> str:
     return "–" if found is None else f"{found.mean:,.0f}"
 
 
+def _ratio(found: Estimate | None) -> str:
+    if found is None:
+        return "–"
+    return f"{found.mean:.2f}" + ("" if found.high is None else f" ± {found.high - found.mean:.2f}")
+
+
 def _figure(found: Estimate | None, unit: str) -> str:
     return "–" if found is None else f"{found.mean:,.3g}{unit}"
 
@@ -97,6 +117,8 @@ def _failures(found: Comparison) -> Table:
     for failure in found.failures:
         said.setdefault((failure.method, failure.error), []).append(failure)
     for (method, error), runs in said.items():
+        first = runs[0]
+        where = f"{first.seed}" + (f" with {written(first.options)}" if first.options else "")
         more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
-        table.add_row(escape(method), runs[0].budget, f"{runs[0].seed}{more}", escape(error))
+        table.add_row(escape(method), first.budget, escape(where + more), escape(error))
     return table

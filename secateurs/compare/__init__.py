@@ -21,10 +21,12 @@ _WHERE = {
     "product": "request",
     "read_budgets": "request",
     "read_methods": "request",
-    "standing": "request",
+    "renewed": "joining",
+    "standing": "joining",
     "summarise": "summary",
     "summed_up": "summary",
     "usual_grid": "rates",
+    "without": "joining",
 }
 
 __all__ = [
@@ -39,16 +41,19 @@ __all__ = [
     "product",
     "read_budgets",
     "read_methods",
+    "renewed",
     "standing",
     "summarise",
     "summed_up",
     "usual_grid",
+    "without",
 ]
 
 if TYPE_CHECKING:
     from .index import Index
+    from .joining import renewed, standing, without
     from .rates import usual_grid
-    from .request import Asked, Search, asked, product, read_budgets, read_methods, standing
+    from .request import Asked, Search, asked, product, read_budgets, read_methods
     from .space import SEARCHED
     from .summary import summarise, summed_up
     from .sweep import How, compare

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..records import Record
+from ..spec import written
 from .rates import USUAL
 from .request import Asked, product
 
@@ -34,7 +36,7 @@ def protocol(asked: Asked, record: Record | None) -> list[str]:
         "had ended.",
     ]
     if asked.options:
-        out.append(f"Options of all methods: {_options(asked.options)}.")
+        out.append(f"Options of all methods that have them: {written(asked.options)}.")
     return out
 
 
@@ -43,26 +45,29 @@ def _grid(asked: Asked) -> str:
         among = ", ".join(method for method in asked.methods if method != "random")
         return (
             f"Under each budget {asked.search.trials} trials, proposed by Optuna, chose a method and its options by "
-            f"validation accuracy at seed {asked.seeds[0]}, among {among}; defaults came first. "
+            f"validation accuracy at seed {asked.seeds[0]}, among {among}; defaults came first{_no_more(asked)}. "
             "Trials do not read the test set. Beside the choice, the others train with its learning rates or the usual "
             "ones, whichever does better on validation data."
         )
     if len(asked.grid) == 1:
         chosen = asked.grid[0]
-        return f"Nothing was tuned: every method ran with {_options(chosen) if chosen else 'its defaults'}."
-    points = "; ".join(_options(point) for point in asked.grid)
+        return f"Nothing was tuned: every method ran with {written(chosen) if chosen else 'its defaults'}."
+    points = "; ".join(written(point) for point in asked.grid)
     return (
         f"The optimizer grid is the same for every method ({points}): at each budget a method takes the point with the "
         f"highest validation accuracy at seed {asked.seeds[0]}. Trial runs do not read the test set."
     )
 
 
+def _no_more(asked: Asked) -> str:
+    """A search that is too short to look at anything but defaults says so."""
+    assert asked.search is not None
+    choices = sum(method != "random" for method in asked.methods)
+    return "" if asked.search.trials > choices else ", and no trial was left for anything else"
+
+
 def _masks(asked: Asked) -> str:
     return " under its mask (random reinitialisation)" if asked.granularity == "weight" else ""
-
-
-def _options(given: dict[str, Any]) -> str:
-    return ", ".join(f"{k}={_value(v)}" for k, v in given.items())
 
 
 def provenance(record: Record | None) -> dict[str, str]:
@@ -111,21 +116,27 @@ def _seeds(asked: Asked) -> str:
 
 def _axes(asked: Asked) -> list[str] | None:
     """The grid in words of the command line; None where it cannot be said there."""
-    if asked.search is None:
-        if asked.grid == ({},):
-            return ["--no-tune"]
-        free = [name for name in ("lr", "recovery_lr") if name not in asked.options]
-        if list(asked.grid) in [[dict.fromkeys(free, rate) for rate in rates] for rates in USUAL.values()]:
-            return []
-        axes = {name: list(dict.fromkeys(p[name] for p in asked.grid if name in p)) for p in asked.grid for name in p}
-        if product(axes) != asked.grid:
+    words: list[str] = []
+    if asked.grid == ({},):
+        words = ["--no-tune"]
+    elif not _usual(asked):
+        axes = {name: tuple(dict.fromkeys(p[name] for p in asked.grid if name in p)) for p in asked.grid for name in p}
+        if product(axes) != asked.grid or asked.search is not None:
             return None
-    else:
-        axes = {name: list(values) for name, values in asked.search.values.items()}
-    said = [f"{name}={','.join(map(_value, values))}" for name, values in axes.items()]
+        return _grids(axes)
+    values = [] if asked.search is None else _grids(asked.search.values)
+    return None if values is None else [*words, *values]
+
+
+def _usual(asked: Asked) -> bool:
+    free = [name for name in ("lr", "recovery_lr") if name not in asked.options]
+    return list(asked.grid) in [[dict.fromkeys(free, rate) for rate in rates] for rates in USUAL.values()]
+
+
+def _grids(axes: Mapping[str, Sequence[Any]]) -> list[str] | None:
     if any("," in _value(value) for values in axes.values() for value in values):
         return None
-    return [word for text in said for word in ("--grid", text)]
+    return [word for name, values in axes.items() for word in ("--grid", f"{name}={','.join(map(_value, values))}")]
 
 
 def _value(value: Any) -> str:

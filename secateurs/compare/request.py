@@ -1,26 +1,22 @@
-"""What a comparison is asked for, kept in its folder, so that the same command continues it and a larger one adds.
-
-Some of it can grow: methods, budgets, seeds, controls. The rest is what makes the runs comparable, and stays.
-"""
+"""What a comparison is asked for, as a value: from it follows every run that is to be made."""
 
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from ..errors import BudgetError, RunError, SecateursError
+from ..artifact.factory import file_of
+from ..errors import BudgetError, RunError, SecateursError, suggest
+from ..partition import GRANULARITIES
 from ..recipes import METHODS, RunConfig, TrainOptions, find_method, read_options
 from ..spec import Budget, Frozen
-from ..storage import write_json
+from ..storage import sha256
+from ..zoo.files import is_file
 
-ASKED_FILE = "comparison.json"
 NO_METHODS = ("dense", "scratch")  # controls of every comparison, which nobody names
-GROWING = ("methods", "budgets", "seeds", "scratch")
 WHOLE = Budget(groups=1.0)  # the dense network's
 
 
@@ -50,8 +46,9 @@ class Asked(Frozen):
         methods: names; ``random`` and ``against`` are among them whether named or not. In a search: what it chooses
             from; what it has chosen is then compared.
         seeds: of data order, weights and validation split. grid: options that are tried for every method alike.
-        options: given to all methods. against: the method that differences are taken to.
+        options: given to all methods that have them. against: the method that differences are taken to.
         scratch: methods whose networks are trained from scratch too.
+        files: what the user's own files held, model and data: their SHA-256 by name.
         search: how the rest is chosen. found: what it chose, as soon as it is known.
     """
 
@@ -69,6 +66,7 @@ class Asked(Frozen):
     options: dict[str, Any] = Field(default_factory=dict)
     against: str = "magnitude"
     scratch: tuple[str, ...] = ()
+    files: dict[str, str] = Field(default_factory=dict)
     search: Search | None = None
     found: tuple[Found, ...] = ()
 
@@ -95,20 +93,20 @@ class Asked(Frozen):
         return tuple(f.method for f in self.found if f.budget == budget and f.method in self.scratch)
 
     def points(self, method: str, budget: Budget) -> tuple[dict[str, Any], ...]:
-        """Options that a method chooses from at a budget. Beside what a search has found, the others may train as that
-        does, or as is usual; the dense network as any of those that were found."""
-        if self.search is None:
-            return self.grid
-        here = [f for f in self.found if budget in (f.budget, WHOLE)]
+        """Options that a method chooses from at a budget, of those that it has. Beside what a search has found, the
+        others may train as that does, or as is usual; the dense network as any of those that were found."""
+        here = [f for f in self.found if budget in (f.budget, WHOLE)] if self.search is not None else []
         own = [f.options for f in here if f.method == method]
         if own:
             return (own[0],)
         shared = ({k: v for k, v in f.options.items() if k in TrainOptions.model_fields} for f in here)
-        points = [*self.grid, *shared]
+        points = [_known(method, point) for point in (*self.grid, *shared)]
+        if method == "dense":  # it recovers from nothing; points that differ in this alone are one run
+            points = [{name: value for name, value in point.items() if name != "recovery_lr"} for point in points]
         return tuple(point for i, point in enumerate(points) if point not in points[:i])
 
     def config(self, method: str, budget: Budget, seed: int, point: Mapping[str, Any]) -> RunConfig:
-        """One run of the grid."""
+        """One run of the grid. Options that the method does not have are left out."""
         return RunConfig(
             model=self.model,
             data=self.data,
@@ -121,41 +119,55 @@ class Asked(Frozen):
             validation=self.validation,
             reference="none",
             mixed_precision=self.mixed_precision,
-            options={**self.options, **point},
+            options=_known(method, {**self.options, **point}),
         )
 
     def require(self) -> None:
-        """Check what can be checked before anything runs.
+        """Check what can be checked before anything is loaded.
 
         Raises:
-            RunError: an option that no method takes, or whose value none takes.
+            RunError: an unknown granularity; an option that no method has, that is given and varied, or whose value a
+                method refuses; a network from scratch of a method that is not compared.
         """
-        for point in self.grid:
-            given = {**self.options, **point}
-            errors = []
-            for name in self.methods:
-                try:
-                    read_options(METHODS[name].options, name, given)
-                except SecateursError as error:
-                    errors.append(error)
-            if errors and len(errors) == len(self.methods):
-                raise errors[0]
+        for kind in self.granularity.split("+"):
+            if kind not in GRANULARITIES:
+                raise RunError(f"--granularity {self.granularity}: {suggest(kind, GRANULARITIES)}")
+        varied = {name for point in self._points() for name in point}
+        for name in varied & set(self.options):
+            raise RunError(f"--set {name} gives it to all, and --grid {name} varies it; leave one of them out")
+        had = {name for method in self.methods for name in METHODS[method].options.model_fields}
+        for name in sorted(varied | set(self.options)):
+            if name not in had:
+                raise RunError(f"no method of this comparison has an option {name!r}; {suggest(name, had)}")
+        for method, point in itertools.product(self.methods, self._points()):
+            read_options(METHODS[method].options, method, _known(method, {**self.options, **point}))
+        for name in self.scratch:
+            if name not in self.methods:
+                raise RunError(f"--scratch {name}: it is none of the methods compared, {', '.join(self.methods)}")
 
-    def write(self, folder: Path) -> None:
-        """Keep it in the comparison's folder."""
-        write_json(folder / ASKED_FILE, self.model_dump(mode="json"))
+    def _points(self) -> Iterator[Mapping[str, Any]]:
+        """Every point of the grid, and every value that a search is told to choose from."""
+        yield from self.grid
+        if self.search is not None:
+            yield from ({name: value} for name, values in self.search.values.items() for value in values)
+
+
+def _known(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that a method has."""
+    return {name: value for name, value in options.items() if name in METHODS[method].options.model_fields}
 
 
 def asked(**given: Any) -> Asked:
-    """An :class:`Asked` with the controls that always run.
+    """An :class:`Asked` with the controls that always run, and with what the user's files hold now.
 
     Raises:
-        RunError: what pydantic complains of, in the user's words.
+        RunError: what pydantic complains of, in the user's words; see also :meth:`Asked.require`.
     """
     methods = given.get("methods", ())
     against = given.get("against", "magnitude")
+    files = _contents(given.get("model"), given.get("data"))
     try:
-        made = Asked(**{**given, "methods": (*methods, against, "random")})
+        made = Asked(**{**given, "methods": (*methods, against, "random"), "files": files})
     except ValidationError as error:
         detail = error.errors()[0]
         cause = detail.get("ctx", {}).get("error")
@@ -169,56 +181,10 @@ def asked(**given: Any) -> Asked:
     return made
 
 
-def standing(folder: Path) -> Asked | None:
-    """What the comparison in a folder was asked for; None where there is none.
-
-    Raises:
-        RunError: the file there is not one of ours.
-    """
-    path = folder / ASKED_FILE
-    if not path.exists():
-        return None
-    try:
-        return Asked.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError, SecateursError) as error:
-        raise RunError(f"{str(path)!r} does not describe a comparison: {error}") from None
-
-
-def together(before: Asked, now: Asked, folder: Path) -> Asked:
-    """Both, in the order in which they were asked for.
-
-    Raises:
-        RunError: they differ in what must be the same for all runs.
-    """
-    growing = GROWING if now.search is None else GROWING[1:]  # a search chooses from the same methods to its end
-    for name in Asked.model_fields:
-        there, here = _fixed(before, name), _fixed(now, name)
-        if name not in growing and there != here:
-            raise RunError(
-                f"{str(folder)!r} holds a comparison with --{name.replace('_', '-')} {_shown(there)}, and this one has "
-                f"{_shown(here)}: their runs cannot be compared. Give the same, or another --out"
-            )
-    grown: dict[str, Any] = {"found": before.found}
-    if before.search is not None and now.search is not None:
-        grown["search"] = max(before.search, now.search, key=lambda search: search.trials)
-    for name in growing:
-        both = (*getattr(before, name), *getattr(now, name))
-        grown[name] = tuple(x for i, x in enumerate(both) if x not in both[:i])
-    return now.model_copy(update=grown)
-
-
-def _fixed(asked: Asked, name: str) -> Any:
-    """What two requests for one folder must have in common; of a search, not its length or what came of it."""
-    if name == "found":
-        return None
-    value = getattr(asked, name)
-    return value.values if isinstance(value, Search) else value
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "left out"
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+def _contents(*specs: Any) -> dict[str, str]:
+    """Of those that name a Python file."""
+    paths = [file_of(spec) for spec in specs if isinstance(spec, str) and is_file(spec)]
+    return {str(path): sha256(path) for path in paths if path is not None and path.is_file()}
 
 
 def read_budgets(texts: Sequence[str]) -> tuple[Budget, ...]:

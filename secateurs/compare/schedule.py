@@ -155,8 +155,6 @@ class Schedule:
     def made(self, cell: Cell, seed: int, point: Mapping[str, Any]) -> Made | None:
         """The configuration of one run and its hash; None as long as a scratch run's source has not finished."""
         given = dict(point)
-        if cell.method == "dense":
-            given.pop("recovery_lr", None)  # it recovers from nothing; points that differ in this alone are one run
         if cell.source is not None:
             source = self.finished(cell.source, seed)
             if source is None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..criteria import SCORES
-from ..errors import RunError, suggest
 from ..recipes import METHODS, RATES, TrainOptions
 from .rates import USUAL, trained_with
 from .request import Asked
@@ -51,18 +50,10 @@ _OWN: dict[str, dict[str, Axis]] = {
 
 
 def space(asked: Asked) -> dict[str, dict[str, Axis]]:
-    """Method → option → values, without random groups, which are no choice. What is given to all does not vary.
-
-    Raises:
-        RunError: values for an option that no method has.
-    """
+    """Method → option → values, without random groups, which are no choice. What is given to all does not vary."""
     assert asked.search is not None
     kind = trained_with(asked.model, asked.data, asked.options)
     values = asked.search.values
-    for name in values:
-        everyone = {option for method in asked.methods for option in METHODS[method].options.model_fields}
-        if name not in everyone:
-            raise RunError(f"--grid {name}=…: no method of this search has such an option; {suggest(name, everyone)}")
     low, high = min(USUAL[kind]) / 3, max(USUAL[kind]) * 3
     rates = {name: Axis(usual, low, high, log=True) for name, usual in zip(("lr", "recovery_lr"), RATES[kind])}
     return {m: _axes(m, rates, asked.options, values) for m in asked.methods if m != "random"}

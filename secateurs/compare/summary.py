@@ -14,8 +14,9 @@ from ..spec import Budget
 from .carry import FAILURES, RUNS, Place, ended
 from .exemplars import Answers, changed
 from .index import Index
+from .joining import standing
 from .protocol import command, protocol, provenance
-from .request import Asked, standing
+from .request import Asked
 from .schedule import DENSE, Cell, Job, Schedule
 from .search import tried
 from .verdict import difference, estimate, judge, role
@@ -29,6 +30,7 @@ FIGURES = (
     "bytes",
     "file_bytes",
     "nonzero",
+    "latency",
     "latency_ms",
     "seconds",
     "peak_memory",
@@ -57,7 +59,7 @@ def summarise(asked: Asked, folder: str | Path) -> Comparison:
         jobs = [job for job in schedule.jobs_of(cell) if _finished(schedule, job) and job.key in found]
         table[cell] = [_run(job, found[job.key], asked, folder) for job in jobs]
         runs.update((run.hash, run) for run in table[cell])
-    failures = _failures(place, schedule)
+    failures = _failures(place, schedule, asked)
     answers = Answers(folder)
     blocks = [_block(asked, budget, table, failures, answers) for budget in asked.budgets]
     answers.keep()
@@ -106,18 +108,24 @@ def _run(job: Job, found: Mapping[str, Any], asked: Asked, folder: Path) -> RunR
     given = {name: found.get(_COUNTED.get(name, name)) for name in FIGURES if name != "nonzero"}
     if asked.granularity == "weight" and given["params"] is not None and found.get("groups_count"):
         given["nonzero"] = given["params"] - found["groups_count"] + found["groups_kept"]
+    if job.label == "dense" and given["latency_ms"] is not None:
+        given["latency"] = 1.0
     where = f"{RUNS}/{job.key}"
-    options = json.loads(found["options"] or "{}")
     return RunRow(
         hash=job.key,
         folder=where,
         method=job.label,
         budget=job.budget,
         seed=job.config.seed,
-        options={k: v for k, v in options.items() if k not in asked.options and k != "of"},
+        options=_own(json.loads(found["options"] or "{}"), asked),
         command=f"secateurs export {shlex.quote(str(folder / where))} --onnx {job.label.replace(':', '-')}.onnx",
         **given,
     )
+
+
+def _own(options: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
+    """Options of a run beside those that all were given."""
+    return {k: v for k, v in options.items() if k not in asked.options and k != "of"}
 
 
 def _row(method: str, runs: Sequence[RunRow], failures: Sequence[Failure], budget: str = "") -> Row:
@@ -175,7 +183,7 @@ def _accuracy(row: Row) -> float:
     return -1.0 if found is None else found.mean
 
 
-def _failures(place: Place, schedule: Schedule) -> list[Failure]:
+def _failures(place: Place, schedule: Schedule, asked: Asked) -> list[Failure]:
     """Runs that failed, of those that are asked for."""
     wanted = {job.key for cell in schedule.cells() for job in schedule.everything(cell)}
     out = []
@@ -183,5 +191,6 @@ def _failures(place: Place, schedule: Schedule) -> list[Failure]:
         if path.stem in wanted:
             told = json.loads(path.read_text(encoding="utf-8"))
             names = {"method": told["label"], "budget": told["budget"], "seed": told["seed"], "error": told["error"]}
-            out.append(Failure(hash=path.stem, **names))
+            options = _own(told["config"]["options"], asked)
+            out.append(Failure(hash=path.stem, options=options, **names))
     return out

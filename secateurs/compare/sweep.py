@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from ..errors import RunError, RunInterrupted, require
+from ..errors import RunInterrupted, require
 from ..recipes import ready
 from ..records import Comparison
 from .carry import FAILURES, Place, ended
+from .joining import joined, keep
 from .pool import Pool, make_pool
 from .progress import Progress
 from .quiet import time_networks
-from .request import ASKED_FILE, WHOLE, Asked, standing, together
+from .request import Asked
 from .schedule import Outcome, Schedule
 from .search import search
-from .space import space
 from .summary import summarise
 
 
@@ -45,9 +45,12 @@ class How:
         return Place(folder, self.threads, self.track)
 
 
-def compare(asked: Asked, folder: str | Path, how: How | None = None) -> Comparison:
+def compare(asked: Asked, folder: str | Path, how: How | None = None, *, drop: Sequence[str] = ()) -> Comparison:
     """Make what runs are missing in ``folder``, and sum up all that lie there and are asked for.
 
+    Args:
+        drop: methods, budgets and seeds that the folder was asked for and no longer is: ``snip``, ``macs=0.01``,
+            ``seed=3``.
     Raises:
         RunError: the folder holds something else, or another comparison.
         RunInterrupted: a signal; the same command continues.
@@ -55,15 +58,13 @@ def compare(asked: Asked, folder: str | Path, how: How | None = None) -> Compari
         SecateursError: model or data are wrong, said before anything runs.
     """
     folder, how = Path(folder), how or How()
-    asked = joined(asked, folder)
+    asked = joined(asked, folder, drop)
     how.place(folder).tracking.require()
-    # Model and data, before anything is written; what a method cannot do is a failure of its own runs.
-    ready(asked.config("dense", WHOLE, asked.seeds[0], {}).model_copy(update={"options": {}}))
+    _possible(asked)
     if asked.search is not None:
         require("optuna", "search")
-        space(asked)
     folder.mkdir(parents=True, exist_ok=True)
-    asked.write(folder)
+    keep(asked, folder)
     if how.retry:
         for path in (folder / FAILURES).glob("*.json"):
             path.unlink()
@@ -73,30 +74,22 @@ def compare(asked: Asked, folder: str | Path, how: How | None = None) -> Compari
     return summarise(asked, folder)
 
 
+def _possible(asked: Asked) -> None:
+    """Model, data and budgets, before anything is written; what a method cannot do is a failure of its own runs."""
+    *_, players = ready(asked.config("random", asked.budgets[0], asked.seeds[0], {}))
+    for budget in asked.budgets:
+        if budget.latency is None:  # that is known once it was measured
+            targets = budget.targets({name: players.amount(name) for name in budget.given})
+            players.require_reachable(targets, budget.given)
+
+
 def _chosen(asked: Asked, folder: Path, how: How) -> Asked:
     """With what a search found for every budget, kept in the folder."""
     with pooled(folder, how) as pool:
         found = search(asked, how.place(folder), pool, progress=how.progress)
     asked = asked.model_copy(update={"found": found})
-    asked.write(folder)
+    keep(asked, folder)
     return asked
-
-
-def joined(asked: Asked, folder: Path) -> Asked:
-    """What is asked for, with what the folder was asked for before.
-
-    Raises:
-        RunError: it is no comparison's folder.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"--out {str(folder)!r} is a file; name a folder")
-    before = standing(folder)
-    if before is None and folder.is_dir() and any(folder.iterdir()):
-        raise RunError(
-            f"--out {str(folder)!r} holds files, and no {ASKED_FILE} that would make it a comparison; choose an empty "
-            "or a new folder"
-        )
-    return asked if before is None else together(before, asked, folder)
 
 
 def carry_on(asked: Asked, folder: Path, how: How) -> None:

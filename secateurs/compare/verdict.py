@@ -67,10 +67,10 @@ def judge(budget: str, rows: Sequence[Row], by: Mapping[str, Mapping[int, float]
     if not others:
         text = f"At {budget} there is nothing to win: {leading} is the only method."
     elif seeds < 2:
-        text = f"At {budget} {leading} leads {_several(len(others), 'other method')}, and one seed decides nothing."
+        text = f"At {budget} {leading} leads {_several(len(others))}, and one seed decides nothing."
     elif not equal:
-        text = f"At {budget} {leading} wins: it is ahead of {'the' if len(others) == 1 else 'each of the'} "
-        text += f"{_several(len(others), 'other method')} over {seeds} seeds."
+        text = f"At {budget} {leading} wins: it is ahead of {'each of ' if len(others) > 1 else ''}"
+        text += f"{_several(len(others))} over {seeds} seeds."
     else:
         text = f"At {budget} there is no winner: {leading} leads, and {_listed(equal)} cannot be told from it over "
         text += f"{seeds} seeds."
@@ -103,8 +103,8 @@ def _shown(values: Mapping[int, float]) -> str:
     return f"({100 * found.mean:.2f}{spread})"
 
 
-def _several(count: int, word: str) -> str:
-    return word if count == 1 else f"{count} {word}s"
+def _several(count: int) -> str:
+    return "the other method" if count == 1 else f"the {count} other methods"
 
 
 def _listed(names: Sequence[str]) -> str:

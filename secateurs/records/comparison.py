@@ -42,7 +42,8 @@ class RunRow(Schema):
     bytes: int | None = None
     file_bytes: int | None = None
     nonzero: int | None = Field(default=None, description="parameters that are not zero, where single weights left")
-    latency_ms: float | None = None
+    latency: float | None = Field(default=None, description="of the dense network's; both were timed in one round")
+    latency_ms: float | None = Field(default=None, description="at whatever load the machine had in that round")
     seconds: float | None = Field(default=None, description="wall seconds of training")
     peak_memory: int | None = None
     peak_device_memory: int | None = None
@@ -66,7 +67,7 @@ class Row(Schema):
     options: dict[str, Any] = Field(default_factory=dict)
     figures: dict[str, Estimate] = Field(default_factory=dict)
     against: Difference | None = Field(default=None, description="accuracy, minus that of the method held against")
-    best: bool = Field(default=False, description="no method does better by its interval and mean")
+    best: bool = Field(default=False, description="leads, or cannot be told from the method that does")
 
 
 class Exemplar(Schema):
@@ -113,6 +114,7 @@ class Failure(Schema):
     method: str
     budget: str
     seed: int
+    options: dict[str, Any] = Field(default_factory=dict, description="beside those that all runs were given")
     error: str
 
 

@@ -210,11 +210,19 @@
 
     const dense = data.dense;
     const ys = [...seen, ...single, ...edge].map((p) => p.y).concat(dense ? [dense.y] : []);
-    const low = Math.min(...ys), high = Math.max(...ys), room = 0.07 * (high - low) || 0.01;
+    let low = Math.min(...ys), high = Math.max(...ys);
+    // Intervals are seen whole, unless they would squeeze what they are about; accuracies end at 0 and 1.
+    const span = high - low || 0.01, ends = seen.flatMap((p) => [p.low, p.high]).filter((v) => v !== null);
+    low = Math.max(Math.min(low, ...ends), low - span, 0);
+    high = Math.min(Math.max(high, ...ends), high + span, 1);
+    const room = 0.07 * (high - low) || 0.01;
     const layout = structuredClone(data.layout);
     layout.yaxis.range = ys.length ? [low - room, high + 1.3 * room] : [0, 1];
     layout.xaxis.title.text = cost.title;
     Object.assign(layout.xaxis, { type: log ? "log" : "linear", tickformat: cost.ticks, ticksuffix: cost.suffix });
+    // At one budget all costs are nearly the same, and their differences nothing to look at.
+    const [least, most] = [Math.min(...amounts), Math.max(...amounts)];
+    if (amounts.length && !log && most - least < 0.1 * most) layout.xaxis.range = [least - 0.1 * most, most + 0.1 * most];
     // Zoomed views are kept while only the choice of methods changes.
     layout.uirevision = [key, log, budget].join();
     layout.annotations = named(edge, key, log, means);

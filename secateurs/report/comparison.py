@@ -49,7 +49,7 @@ def render_comparison(comparison: Comparison) -> str:
 
 def verdict(comparison: Comparison) -> str:
     """Who wins where, or that nobody does, in a sentence."""
-    ready = [block for block in comparison.blocks if _leader(block)]
+    ready = [block for block in comparison.blocks if columns.leader(block)]
     if not ready:
         why = (
             formats.plural(comparison.missing, "run") + " still to be made" if comparison.missing else "no run is there"
@@ -62,9 +62,9 @@ def verdict(comparison: Comparison) -> str:
         if block.winner:
             won.setdefault(block.winner, []).append(block.budget)
         elif len(_methods_of(block)) == 1:
-            alone.append(f"{block.budget} has only one method, {_leader(block)}")
+            alone.append(f"{block.budget} has only one method, {columns.leader(block)}")
         else:
-            led.setdefault(_leader(block), []).append(block.budget)
+            led.setdefault(columns.leader(block), []).append(block.budget)
     said = [f"{name} wins at {_listed(budgets)}" for name, budgets in won.items()]
     if led:
         nobody, undecided = "nobody" if said else "Nobody", [budget for budgets in led.values() for budget in budgets]
@@ -88,11 +88,6 @@ def _methods_of(block: Block) -> list[str]:
     return [row.method for row in rows]
 
 
-def _leader(block: Block) -> str:
-    """The method with the highest mean accuracy; empty where none has any."""
-    return next(iter(_methods_of(block)), "")
-
-
 def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
@@ -107,8 +102,9 @@ def _tiles(comparison: Comparison) -> Html:
     interval = "no dense network has finished"
     if dense is not None:
         interval = formats.plural(dense.n, "seed")
-        if dense.low is not None and dense.high is not None:
-            interval = f"95% interval {formats.percent(dense.low)} to {formats.percent(dense.high)}"
+        if dense.low is not None and dense.high is not None:  # of few seeds it may be wider than accuracies go
+            low, high = max(0.0, dense.low), min(1.0, dense.high)
+            interval = f"95% interval {formats.percent(low)} to {formats.percent(high)}"
     steps = "" if comparison.steps is None else f", {comparison.steps:,} steps a run"
     rows = {row.method: row.role for block in comparison.blocks for row in block.rows}
     methods = sum(role == "method" for role in rows.values())
@@ -144,7 +140,9 @@ def _verdicts(comparison: Comparison) -> Section:
 def _methods(comparison: Comparison) -> Section:
     lead = (
         f"Accuracy is on the test set. Differences are to {comparison.against}, paired by seed, in percentage points. "
-        "Figures are means over seeds. Press a heading to sort."
+        "Figures are means over seeds. Level is who these seeds cannot tell from the method that leads. Latency is in "
+        "units of the dense network’s, both timed in one round: milliseconds from rounds of different load cannot be "
+        "compared. Press a heading to sort."
     )
     parts = [titled(block.budget, tables.budget_table(comparison, block)) for block in comparison.blocks]
     if not parts:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..records import Block, Comparison, Estimate, Row, RunRow
+from ..spec import written
 from . import comparison_columns as columns
 from . import formats
 from .comparison_columns import ACCURACY, MEASURES, Measure
@@ -128,7 +129,7 @@ def _point(
     found = row.figures["accuracy"]
     facts = [("accuracy", columns.accuracy(found))]
     facts += [(m.title, m.form(row.figures[m.key].mean)) for m in MEASURES if m.cost and m.key in row.figures]
-    facts += [("options", columns.options(row.options))] if row.options else []
+    facts += [("options", written(row.options))] if row.options else []
     title = (
         f"{row.method} at {block.budget}, {'mean of ' + formats.plural(found.n, 'seed') if found.n > 1 else 'one seed'}"
     )
@@ -148,7 +149,7 @@ def _point(
 
 def _run(run: RunRow, keys: Sequence[str], index: dict[str, int], budgets: dict[str, int]) -> dict[str, Any]:
     figures = [(m.title, m.form(value)) for m in (ACCURACY, *MEASURES) if (value := getattr(run, m.key)) is not None]
-    facts = figures + ([("options", columns.options(run.options))] if run.options else [])
+    facts = figures + ([("options", written(run.options))] if run.options else [])
     title = f"{run.method}{f' at {run.budget}' if run.budget else ''}, seed {run.seed}"
     costs = {m.title for m in MEASURES if m.cost} | {"accuracy", "options"}
     return {

@@ -11,7 +11,8 @@ from . import formats
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure of a run, by its name in the record. ``ticks`` (a d3 format) and ``suffix`` write an axis of it."""
+    """A figure of a run, by its name in the record. ``ticks`` (a d3 format) and ``suffix`` write an axis of it;
+    ``spread``: tables show half of its interval beside the mean."""
 
     key: str
     title: str
@@ -21,6 +22,7 @@ class Measure:
     higher: bool = False
     ticks: str = "~s"
     suffix: str = ""
+    spread: bool = False
 
 
 def _joules(value: float | None) -> str:
@@ -38,7 +40,10 @@ MEASURES = (
     Measure("nonzero", "nonzero", formats.amount, "parameters that are not zero", cost=True),
     Measure("macs", "MACs", formats.amount, cost=True),
     Measure("bytes", "bytes", formats.size, cost=True, suffix="B"),
-    Measure("latency_ms", "latency", formats.milliseconds, cost=True, ticks="~r", suffix=" ms"),
+    Measure(
+        "latency", "latency", formats.share, "of dense, timed together", cost=True, ticks="~r", suffix="×", spread=True
+    ),
+    Measure("latency_ms", "measured latency", formats.milliseconds, "at the load of that round"),
     Measure("worst_class", "worst class", formats.percent, "its accuracy", higher=True),
     Measure("worst_drop", "worst drop", formats.percent, "of a class"),
     Measure("calibration_error", "calibration error", formats.percent),
@@ -52,7 +57,7 @@ MEASURES = (
 )
 BY_KEY = {m.key: m for m in (ACCURACY, *MEASURES)}
 # In the order of the chart's menu.
-_COSTS = ("macs", "params", "nonzero", "bytes", "latency_ms", "seconds", "peak_memory", "peak_device_memory", "joules")
+_COSTS = ("macs", "params", "nonzero", "bytes", "latency", "seconds", "peak_memory", "peak_device_memory", "joules")
 
 
 def measured(rows: Iterable[Row]) -> list[Measure]:
@@ -75,8 +80,7 @@ def _asked(comparison: Comparison) -> list[str]:
     if block is None:
         return []
     name = next(iter(block.amounts), block.budget.partition("=")[0])
-    key = "latency_ms" if name == "latency" else name
-    return [key] if key in _COSTS else []
+    return [name] if name in _COSTS else []
 
 
 def half(found: Estimate) -> float | None:
@@ -113,6 +117,12 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: -row.figures["accuracy"].mean if "accuracy" in row.figures else 1.0)
 
 
+def leader(block: Block) -> str:
+    """The method with the highest mean accuracy; empty where none has any."""
+    rows = [row for row in ranked(block.rows) if row.role == "method" and "accuracy" in row.figures]
+    return rows[0].method if rows else ""
+
+
 def standing(blocks: Sequence[Block]) -> list[str]:
     """Methods, without the controls, by their mean place over the budgets that they have a figure at."""
     places: dict[str, list[int]] = {}
@@ -121,8 +131,3 @@ def standing(blocks: Sequence[Block]) -> list[str]:
         for place, row in enumerate(rows):
             places.setdefault(row.method, []).append(place if "accuracy" in row.figures else len(rows))
     return sorted(places, key=lambda method: sum(places[method]) / len(places[method]))
-
-
-def options(given: dict[str, object]) -> str:
-    """``lr=0.01, momentum=0.9``."""
-    return ", ".join(f"{name}={value}" for name, value in given.items())

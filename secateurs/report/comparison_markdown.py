@@ -12,10 +12,10 @@ from . import comparison_columns as columns
 from . import plots
 from .comparison import verdict
 from .comparison_columns import Measure
-from .comparison_tables import Cell, Head, budget_cells, trial_cells
+from .comparison_tables import Cell, Head, budget_cells, failure_cells, trial_cells
 from .headline import NAMES
 
-LINES = 6  # as many as the picture has colours
+LINES = 6  # of methods, as many as the picture has colours; controls are grey
 
 
 def write_comparison_markdown(comparison: Comparison, path: str | Path) -> list[Path]:
@@ -51,9 +51,7 @@ def comparison_markdown(comparison: Comparison, picture: str | None) -> str:
     if comparison.tried:
         parts += ["## What the search tried", _table(*trial_cells(comparison))]
     if comparison.failures:
-        rows = [[f.method, f.budget, str(f.seed), f.error] for f in comparison.failures]
-        heads = [Head("method", number=False), Head("budget", number=False), Head("seed"), Head("error", number=False)]
-        parts += ["## Failed runs", _table(heads, rows)]
+        parts += ["## Failed runs", _table(*failure_cells(comparison))]
     if comparison.provenance or comparison.command:
         parts.append("## Provenance")
     parts.append("\n".join(f"- {_text(name)}: {_text(value)}" for name, value in comparison.provenance.items()))
@@ -78,7 +76,9 @@ def _block(comparison: Comparison, block: Block) -> str:
         return "No run at this budget has finished yet."
     note = "Accuracy is on the test set. ± is half of the 95% interval. Differences are to "
     heads, rows = budget_cells(comparison, block)
-    return f"{_table(heads, rows)}\n\n{note}{_text(comparison.against)}, in percentage points."
+    latency = " Latency is that of the dense network of the same seed, both timed in one round."
+    timed = latency if any("latency" in row.figures for row in block.rows) else ""
+    return f"{_table(heads, rows)}\n\n{note}{_text(comparison.against)}, in percentage points.{timed}"
 
 
 def _table(heads: Sequence[Head], rows: Sequence[Sequence[Any]]) -> str:
@@ -101,8 +101,8 @@ def _text(value: str) -> str:
 def comparison_picture(comparison: Comparison) -> str | None:
     """Accuracy against the first budget's resource as an SVG document; None where there is nothing to draw.
 
-    The best methods, the one held against and the first control, for more lines cannot be told apart; and the dense
-    network, across.
+    The best methods and the one held against, for more lines cannot be told apart; in grey random groups, a network
+    from scratch, and the dense network, across.
     """
     costs = columns.costs(comparison)
     chosen = _lines(comparison)
@@ -112,13 +112,16 @@ def comparison_picture(comparison: Comparison) -> str | None:
     whole = None if comparison.dense is None else comparison.dense.figures.get(cost.key)
     unit = whole.mean if whole is not None and whole.mean > 0 else None
     series = [s for name in chosen if (s := _series(comparison, name, cost, unit)) is not None]
+    for s in series:
+        if s["name"] in _controls(comparison):
+            s |= {"grey": True, "dotted": s["name"] == "random"}
     if not series:
         return None
     amounts = [x for s in series for x in s["x"]]
     dense = None if comparison.dense is None else comparison.dense.figures.get("accuracy")
     if dense is not None:
         ends = [min(amounts), max([*amounts, *([1.0] if unit else [])])]
-        series.append(_line("dense", ends, [dense.mean] * 2, None, None) | {"dashed": True})
+        series.append(_line("dense", ends, [dense.mean] * 2, None, None) | {"dashed": True, "grey": True})
     axis = f"{NAMES.get(cost.key, cost.title)}{', of the dense network' if unit else ''}"
     given = {
         "title": f"{comparison.model} on {comparison.data}: accuracy against {cost.title}",
@@ -136,14 +139,18 @@ def comparison_picture(comparison: Comparison) -> str | None:
 
 
 def _lines(comparison: Comparison) -> list[str]:
-    """The methods that the picture shows."""
+    """What the picture shows: methods, the best first, then controls."""
     order = columns.standing(comparison.blocks)
-    rows = [row for block in comparison.blocks for row in block.rows]
-    controls = [row.method for row in rows if row.role != "method"]
-    control = "random" if "random" in controls else next(iter(controls), None)
-    always = [name for name in (comparison.against, control) if name in order or name in controls]
-    best = [name for name in order if name not in always][: LINES - 1 - len(always)]  # one is left for dense
-    return [name for name in order if name in (*best, *always)] + [name for name in always if name not in order]
+    always = [comparison.against] if comparison.against in order else []
+    best = [name for name in order if name not in always][: LINES - len(always)]
+    return [name for name in order if name in (*best, *always)] + _controls(comparison)
+
+
+def _controls(comparison: Comparison) -> list[str]:
+    """Random groups, and the first network from scratch."""
+    rows = [row.method for block in comparison.blocks for row in block.rows if row.role != "method"]
+    scratch = next((name for name in rows if name.startswith("scratch:")), None)
+    return [name for name in ("random", scratch) if name in rows]
 
 
 def _series(comparison: Comparison, method: str, cost: Measure, unit: float | None) -> dict[str, Any] | None:

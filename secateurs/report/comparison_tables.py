@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..records import Block, Comparison, Row, RunRow
+from ..spec import written
 from . import comparison_columns as columns
 from . import formats
 from .comparison_columns import ACCURACY, MEASURES, Measure
@@ -73,23 +74,27 @@ def _cell(head: Head, cell: Any, first: bool) -> str:
 
 def budget_table(comparison: Comparison, block: Block) -> Html:
     """All methods and controls at a budget, the best first; only columns that have a figure."""
-    rows = columns.ranked(block.rows)
-    if not rows:
+    if not block.rows:
         return paragraph("No run at this budget has finished yet.", "none")
     heads, cells = budget_cells(comparison, block)
-    marked = [[_named(block, row), *rest] for row, (_, *rest) in zip(rows, cells)]
+    marked = [[_named(block, row), *rest] for row, (_, *rest) in zip(_rows(comparison, block), cells)]
     return sortable(heads, marked, label=f"methods at {block.budget}")
+
+
+def _rows(comparison: Comparison, block: Block) -> list[Row]:
+    """With the dense network, whatever the budget."""
+    return columns.ranked([*block.rows, *([comparison.dense] if comparison.dense is not None else [])])
 
 
 def budget_cells(comparison: Comparison, block: Block) -> tuple[list[Head], list[list[Any]]]:
     """That table's headings and cells."""
-    rows = columns.ranked(block.rows)
-    made = [*_columns(comparison, rows), *_counts(rows)]
+    rows = _rows(comparison, block)
+    made = [*_columns(comparison, rows), *_counts(rows, len(comparison.seeds))]
     body = [[row.method, row.role, *(make(row) for _, make in made)] for row in rows]
     heads = [Head("method", number=False), Head("role", number=False), *(head for head, _ in made)]
     if any(row.options for row in rows):
         heads.append(Head("options", "chosen, or given", number=False))
-        body = [[*cells, columns.options(row.options)] for cells, row in zip(body, rows)]
+        body = [[*cells, written(row.options)] for cells, row in zip(body, rows)]
     return heads, body
 
 
@@ -108,8 +113,12 @@ def _columns(comparison: Comparison, rows: Sequence[Row]) -> list[Made]:
     return out + [(Head(m.title, m.note, higher=m.higher), _measure(m)) for m in columns.measured(rows)]
 
 
-def _counts(rows: Sequence[Row]) -> list[Made]:
-    out: list[Made] = [(Head("n", "runs"), lambda row: Cell(formats.count(len(row.runs)), len(row.runs)))]
+def _counts(rows: Sequence[Row], seeds: int) -> list[Made]:
+    def finished(row: Row) -> Cell:
+        n = len(row.runs)
+        return Cell(f"{n} of {seeds}" if n < seeds else formats.count(n), n)
+
+    out: list[Made] = [(Head("n", "runs"), finished)]
     if any(row.failed for row in rows):
         out.append((Head("failed"), lambda row: Cell(formats.count(row.failed), row.failed)))
     return out
@@ -119,8 +128,8 @@ def _named(block: Block, row: Row) -> Html:
     mark = ""
     if row.method == block.winner:
         mark = " " + tag("wins", "good")
-    elif row.best:
-        mark = " " + tag("not beaten")
+    elif row.best and block.winner is None:
+        mark = " " + tag("leads" if row.method == columns.leader(block) else "level")
     return Html(f"{escape(row.method)}{mark}")
 
 
@@ -142,7 +151,9 @@ def _measure(measure: Measure) -> Callable[[Row], Cell]:
     def cell(row: Row) -> Cell:
         found = row.figures.get(measure.key)
         value = None if found is None else found.mean
-        return Cell(measure.form(value), value, _hint(row, measure))
+        half = columns.half(found) if found is not None and measure.spread else None
+        spread = "" if half is None else f" ± {half:.2f}"
+        return Cell(measure.form(value) + spread, value, _hint(row, measure))
 
     return cell
 
@@ -154,16 +165,23 @@ def _hint(row: Row, measure: Measure) -> str:
     return f"95% interval {measure.form(found.low)} to {measure.form(found.high)}, n = {found.n}"
 
 
+def failure_cells(comparison: Comparison) -> tuple[list[Head], list[list[Any]]]:
+    """Every run that could not be carried out, and why: headings and cells."""
+    heads = [Head("method", number=False), Head("budget", number=False), Head("seed")]
+    heads += [Head("options", number=False), Head("error", number=False)]
+    rows: list[list[Any]] = [
+        [f.method, f.budget, Cell(str(f.seed), f.seed), written(f.options), f.error] for f in comparison.failures
+    ]
+    return heads, rows
+
+
 def failures(comparison: Comparison) -> Html:
-    """Every run that could not be carried out, and why."""
+    """The same as a table of the page."""
     if not comparison.failures:
         return paragraph("No run failed.", "none")
-    heads = [Head("method", number=False), Head("budget", number=False), Head("seed"), Head("error", number=False)]
-    rows = [
-        [f.method, f.budget, Cell(str(f.seed), f.seed), Html(f'<span class="error">{escape(f.error)}</span>')]
-        for f in comparison.failures
-    ]
-    return sortable(heads, rows, label="failed runs")
+    heads, rows = failure_cells(comparison)
+    shown = [[*rest, Html(f'<span class="error">{escape(error)}</span>')] for *rest, error in rows]
+    return sortable(heads, shown, label="failed runs")
 
 
 def trial_cells(comparison: Comparison) -> tuple[list[Head], list[list[Any]]]:
@@ -181,7 +199,7 @@ def trial_cells(comparison: Comparison) -> tuple[list[Head], list[list[Any]]]:
             row.budget,
             Cell(str(row.number), row.number),
             row.method,
-            columns.options(row.options),
+            written(row.options),
             Cell(formats.percent(row.validation), row.validation),
             row.error or ("chosen" if row.chosen else ""),
         ]
@@ -244,6 +262,6 @@ def _run(run: RunRow, shown: Sequence[Measure]) -> list[Any]:
         run.budget or "whole",
         Cell(str(run.seed), run.seed),
         *(Cell(m.form(value), value) for m, value in figures),
-        columns.options(run.options),
+        written(run.options),
         how if run.command else formats.MISSING,
     ]

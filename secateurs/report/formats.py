@@ -100,6 +100,11 @@ def factor(value: float) -> str:
     return f"{significant(value, 2)}×" if value < 9.95 else f"{value:,.0f}×"
 
 
+def share(value: float | None) -> str:
+    """A fraction of something that is itself ``1.00×``: ``0.53×``."""
+    return MISSING if value is None else f"{significant(value) if value < 0.1 else f'{value:.2f}'}×"
+
+
 def times(dense: float, pruned: float, more: str, less: str) -> str:
     """``2.1× faster``; ``1.3× slower`` when it is; ``the same`` within one percent."""
     if pruned <= 0 or dense <= 0:

@@ -1,7 +1,8 @@
 """A figure of a reproduction, given as data, drawn twice: for the page, and as a small SVG for a Markdown file.
 
 The data are a dict: name, title, x, y (what the axes say), series (name, x, y, low, high, dashed, points), log_x,
-log_y, percent_x, percent_y, note, alt. The SVG follows the reader's theme by itself, also inside an <img>.
+log_y, percent_x, percent_y, note, alt; the SVG knows series that are ``grey`` and ``dotted`` too, which need not say
+so. It follows the reader's theme by itself, also inside an <img>.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ def _style() -> str:
         ".card{fill:#fff;stroke:#dde2dd}.ink{fill:#1b211d}.muted{fill:#5a645d}.rule{stroke:#dde2dd}"
         'text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;font-size:12px}'
         ".head{font-size:14.5px;font-weight:600}.end{text-anchor:end}.mid{text-anchor:middle}"
-        ".line{fill:none;stroke-width:2;stroke-linejoin:round}.dashed{stroke-dasharray:6 4}.band{opacity:.16}"
+        ".line{fill:none;stroke-width:2;stroke-linejoin:round}.dashed{stroke-dasharray:6 4}"
+        ".dotted{stroke-dasharray:2 4}.band{opacity:.16}.sg{stroke:#78827b}.fg{fill:#78827b}"
         + colours(_LIGHT)
         + "@media (prefers-color-scheme:dark){.card{fill:#1a201d;stroke:#343d38}.ink{fill:#e7ece8}.muted{fill:#a3aea7}"
         + f".rule{{stroke:#343d38}}{colours(_DARK)}}}"
@@ -174,18 +176,28 @@ def _legend(series: Sequence[Mapping[str, Any]]) -> tuple[str, float]:
         return "", 48
     out, left, top = [], 22.0, 52
     for i, s in enumerate(series):
-        name, colour = s["name"], i % _COLOURS
+        name, colour = s["name"], _colour(s, i)
         width = 44 + 6.9 * len(name)
         if left + width > WIDTH - 10 and left > 22:
             left, top = 22.0, top + 19
         if s["points"]:
             out.append(f'<circle class="f{colour}" cx="{left + 10:.0f}" cy="{top - 4}" r="3.5"/>')
         else:
-            look = f"line s{colour}" + (" dashed" if s["dashed"] else "")
-            out.append(f'<line class="{look}" x1="{left:.0f}" x2="{left + 20:.0f}" y1="{top - 4}" y2="{top - 4}"/>')
+            out.append(
+                f'<line class="{_look(s, i)}" x1="{left:.0f}" x2="{left + 20:.0f}" y1="{top - 4}" y2="{top - 4}"/>'
+            )
         out.append(f'<text class="ink" x="{left + 26:.0f}" y="{top}">{escape(name)}</text>')
         left += width
     return "".join(out), top + 14
+
+
+def _colour(s: Mapping[str, Any], i: int) -> int | str:
+    return "g" if s.get("grey") else i % _COLOURS
+
+
+def _look(s: Mapping[str, Any], i: int) -> str:
+    dash = " dotted" if s.get("dotted") else " dashed" if s["dashed"] else ""
+    return f"line s{_colour(s, i)}{dash}"
 
 
 def _line(s: Mapping[str, Any], i: int, x: _Scale, y: _Scale) -> str:
@@ -195,10 +207,9 @@ def _line(s: Mapping[str, Any], i: int, x: _Scale, y: _Scale) -> str:
             pieces[-1].append((x(a), y(b)))
         elif pieces[-1]:
             pieces.append([])
-    colour, out = i % _COLOURS, ""
+    colour, out = _colour(s, i), ""
     if not s["points"]:
-        look = f"line s{colour}" + (" dashed" if s["dashed"] else "")
-        out = "".join(f'<polyline class="{look}" points="{_points(p)}"/>' for p in pieces if len(p) > 1)
+        out = "".join(f'<polyline class="{_look(s, i)}" points="{_points(p)}"/>' for p in pieces if len(p) > 1)
     if s["points"] or len(s["x"]) <= 25:
         out += "".join(f'<circle class="f{colour}" cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for p in pieces for a, b in p)
     return out
@@ -207,13 +218,14 @@ def _line(s: Mapping[str, Any], i: int, x: _Scale, y: _Scale) -> str:
 def _band(s: Mapping[str, Any], i: int, x: _Scale, y: _Scale) -> str:
     """A strip around a line, bars at separate points."""
     rows = [r for r in zip(s["x"], s["low"], s["high"]) if x.holds(r[0]) and y.holds(r[1]) and y.holds(r[2])]
+    colour = _colour(s, i)
     if s["points"]:
         return "".join(
-            f'<line class="line s{i % _COLOURS}" x1="{x(a):.1f}" x2="{x(a):.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}"/>'
+            f'<line class="line s{colour}" x1="{x(a):.1f}" x2="{x(a):.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}"/>'
             for a, low, high in rows
         )
     edge = [(x(a), y(low)) for a, low, _ in rows] + [(x(a), y(high)) for a, _, high in reversed(rows)]
-    return f'<polygon class="band f{i % _COLOURS}" points="{_points(edge)}"/>'
+    return f'<polygon class="band f{colour}" points="{_points(edge)}"/>'
 
 
 def _points(pairs: Sequence[tuple[float, float]]) -> str:

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from secateurs.cli.app import app
-from secateurs.compare.request import Asked, asked, product, read_budgets, read_methods, standing, together
-from secateurs.compare.sweep import joined
+from secateurs.compare.joining import joined, keep, renewed, standing, together, without
+from secateurs.compare.request import Asked, Search, asked, product, read_budgets, read_methods
 from secateurs.errors import BudgetError, RunError, SecateursError, UnknownNameError
 from secateurs.recipes import METHODS
 from secateurs.spec import Budget
@@ -57,7 +57,7 @@ def test_controls_always_run() -> None:
         ({"methods": ("dense",)}, "a control of every comparison"),
         ({"budgets": ()}, "at least one budget"),
         ({"epochs": 0}, "--epochs 0"),
-        ({"options": {"learning": 1}}, "no option 'learning'"),
+        ({"options": {"learning": 1}}, "no method of this comparison has an option 'learning'"),
         ({"grid": ({"lr": -1},)}, "lr=-1"),
     ],
 )
@@ -73,12 +73,12 @@ def test_an_option_that_some_methods_take_is_taken() -> None:
 def test_a_folder_remembers_and_grows(tmp_path: Path) -> None:
     first = asked(**BASE)
     assert joined(first, tmp_path) == first and standing(tmp_path) is None
-    first.write(tmp_path)
+    keep(first, tmp_path)
     more = asked(**{**BASE, "methods": ("snip",), "budgets": (Budget(macs=0.25),)}, seeds=(0, 1, 2, 3))
     both = joined(more, tmp_path)
     assert both.methods == ("taylor", "magnitude", "random", "snip")
     assert both.budgets == (Budget(macs=0.5), Budget(macs=0.25)) and both.seeds == (0, 1, 2, 3)
-    with pytest.raises(RunError, match="--epochs 20, and this one has 5"):
+    with pytest.raises(RunError, match="--epochs 20, and this one has --epochs 5"):
         together(first, asked(**BASE, epochs=5), tmp_path)
 
 
@@ -112,6 +112,7 @@ COMMANDS = [
     "--methods snip --budgets params=0.1 --against taylor --set lr=0.01 --set allocation=uniform",
     "--methods taylor --budgets params=0.1 --granularity weight --mixed-precision bf16 --epochs 3 --batch-size 64",
     "--budgets latency=0.02ms --search --trials 7 --grid cut=0.25,0.5",
+    "--methods taylor --budgets macs=0.5 --search --no-tune",
     "--methods taylor,snip --budgets macs=0.5 --search --scratch taylor",
 ]
 
@@ -123,7 +124,7 @@ def test_the_command_of_a_comparison_asks_for_it(words: str, tmp_path: Path, mon
 
     heard: list[Asked] = []
 
-    def hear(request: Asked, *_: Any) -> None:
+    def hear(request: Asked, *_: Any, **__: Any) -> None:
         heard.append(request)
         raise RunError("heard")
 
@@ -140,3 +141,92 @@ def test_what_the_command_line_cannot_say_has_no_command() -> None:
     from secateurs.compare.protocol import command
 
     assert command(asked(**BASE, grid=({"lr": 0.1, "cut": 0.5}, {"lr": 0.2, "cut": 0.3}))) == ""
+
+
+MODEL = (
+    "from torch import nn\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    "        self.a, self.b = nn.Linear(64, 8), nn.Linear(8, 10)\n    def forward(self, x):\n"
+    "        return self.b(self.a(x.flatten(1)).relu())\n\ndef build():\n    return Net()\n"
+)
+
+
+def test_a_file_that_was_changed_is_another_model(tmp_path: Path) -> None:
+    file = tmp_path / "net.py"
+    file.write_text(MODEL, encoding="utf-8")
+    given = {**BASE, "model": f"{file}:build"}
+    folder = tmp_path / "c"
+    keep(asked(**given), folder)
+    assert joined(asked(**given), folder) == standing(folder)
+    file.write_text(MODEL.replace("64, 8", "64, 9").replace("(8", "(9"), encoding="utf-8")
+    with pytest.raises(RunError, match=r"net\.py' has changed since .*another --out"):
+        joined(asked(**given), folder)
+    file.write_text(MODEL, encoding="utf-8")
+    assert joined(asked(**given), folder) == standing(folder)
+
+
+def test_what_is_not_named_is_as_it_was(tmp_path: Path) -> None:
+    before = asked(**BASE, epochs=7, grid=({"lr": 0.1},), seeds=(0, 4), scratch=("taylor",), options={"clip": 1.0})
+    more = renewed(before, {"methods": ("snip",), "seeds": (5,)})
+    assert more.methods == ("taylor", "magnitude", "random", "snip") and more.seeds == (0, 4, 5)
+    assert more.model_copy(update={"methods": before.methods, "seeds": before.seeds}) == before
+    with pytest.raises(RunError, match=r"--set clip=1.0, and this one has --set clip=2.0"):
+        together(before, renewed(before, {"options": {"clip": 2.0}}), tmp_path)
+    with pytest.raises(RunError, match=r"grid lr=0.1, and this one has no grid \(--no-tune\)"):
+        together(before, renewed(before, {"grid": ({},)}), tmp_path)
+    with pytest.raises(RunError, match=r"no --set"):
+        together(renewed(before, {"options": {}}), before, tmp_path)
+
+
+def test_mistakes_can_be_taken_out() -> None:
+    budgets = (Budget(macs=0.5), Budget(macs=0.01), Budget(macs=0.5, params=0.3))
+    before = asked(**{**BASE, "methods": ("taylor", "snip"), "budgets": budgets}, seeds=(0, 1), scratch=("snip",))
+    after = without(before, ["snip,macs=0.01", "seed=1", "macs=0.5+params=0.3"])
+    assert after.methods == ("taylor", "magnitude", "random") and after.scratch == ()
+    assert after.budgets == (Budget(macs=0.5),) and after.seeds == (0,)
+    for wrong, said in [
+        ("fisher", "not among the methods of this comparison, taylor, snip"),
+        ("macs=0.2", r"not among the budgets of this comparison, macs=0\.5, macs=0\.01, params=0\.3\+macs=0\.5"),
+        ("seed=9", "not among the seeds"),
+        ("seed=x", "write seed=3"),
+        ("magnitude", "nothing is left to compare with"),
+        ("random", "nothing is left to compare with"),
+        ("seed=0,seed=1", "nothing is left to compare with"),
+        ("colour=2", "unknown resource"),
+    ]:
+        with pytest.raises(SecateursError, match=said):
+            without(before, [wrong])
+
+
+def test_options_go_to_those_who_have_them() -> None:
+    made = asked(**BASE, options={"cut": 0.3}, grid=({"lr": 0.1}, {"lr": 0.1, "calibration": 3}))
+    half = Budget(macs=0.5)
+    assert made.config("taylor", half, 0, made.grid[1]).options == {"cut": 0.3, "lr": 0.1, "calibration": 3}
+    assert made.config("dense", half, 0, made.grid[1]).options == {"lr": 0.1}
+    assert made.points("dense", half) == ({"lr": 0.1},), "what makes no difference is one point"
+    assert asked(**BASE, grid=({"recovery_lr": 0.1}, {"recovery_lr": 0.2})).points("dense", half) == ({},)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"options": {"cut": "high"}}, "option cut='high' of method 'taylor'"),
+        ({"options": {"lr": 0.1}, "grid": ({"lr": 0.2}, {"lr": 0.3})}, "--set lr gives it to all, and --grid lr"),
+        ({"scratch": ("snip",)}, "--scratch snip: it is none of the methods compared"),
+        ({"granularity": "channels"}, "--granularity channels: .*'channel'"),
+        ({"search": Search(values={"cut": (0.5, "high")})}, "option cut='high'"),
+    ],
+)
+def test_what_no_run_could_take_is_said_before(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(RunError, match=said):
+        asked(**{**BASE, **wrong})
+
+
+def test_a_damaged_request_is_told_in_a_line(tmp_path: Path) -> None:
+    keep(asked(**BASE), tmp_path)
+    path = tmp_path / "comparison.json"
+    whole = path.read_text(encoding="utf-8")
+    for text, said in [(whole[:50], "Invalid JSON"), (whole.replace('"taylor"', '"tailor"'), "unknown method")]:
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(RunError, match=said) as caught:
+            standing(tmp_path)
+        assert "\n" not in str(caught.value) and "pydantic" not in str(caught.value)

@@ -31,7 +31,7 @@ def test_it_holds_every_row_sorted(tmp_path):
     for block, table in zip(given.blocks, tables(text)):
         cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
         assert f"## {block.budget}\n\n{block.sentence}" in text
-        assert sorted(row[0] for row in cells[2:]) == sorted(METHODS)
+        assert sorted(row[0] for row in cells[2:]) == sorted([*METHODS, "dense"])
         accuracies = [float(row[2].split("%")[0]) for row in cells[2:]]
         assert accuracies == sorted(accuracies, reverse=True)
         assert len({len(row) for row in cells}) == 1
@@ -65,10 +65,12 @@ def test_the_picture_shows_the_best_the_one_held_against_a_control_and_dense():
     assert drawn is not None
     root = ET.fromstring(drawn)
     words = [e.text for e in root.iter(f"{SVG}text")]
-    best = [name for name in report.comparison_columns.standing(given.blocks) if name != "magnitude"][:3]
-    for name in (*best, "magnitude", "random", "dense", "10%", "50%"):
+    best = [name for name in report.comparison_columns.standing(given.blocks) if name != "magnitude"][:5]
+    for name in (*best, "magnitude", "random", "scratch:equilibrium", "dense", "10%", "50%"):
         assert name in words
-    assert len(list(root.iter(f"{SVG}polyline"))) == 6
+    lines = [line.get("class") for line in root.iter(f"{SVG}polyline")]
+    assert sorted(lines)[:6] == [f"line s{i}" for i in range(6)], "methods are coloured"
+    assert sorted(lines)[6:] == ["line sg", "line sg dashed", "line sg dotted"], "controls are grey"
 
 
 def test_without_a_dense_network_amounts_are_absolute():

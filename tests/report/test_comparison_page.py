@@ -65,13 +65,13 @@ def test_tables_keep_all_rows_and_costs_follow_accuracy(whole, source):
     for block in whole.blocks:
         table = source.split(f'aria-label="methods at {block.budget}"')[1].split("</table>")[0]
         names = [re.sub(r" ?<.*", "", name) for name in re.findall(r'<th scope="row">(.*?)</th>', table)]
-        assert sorted(names) == sorted(METHODS)  # those that lose too
+        assert sorted(names) == sorted([*METHODS, "dense"])  # those that lose too
         values = [float(v) for v in re.findall(r'<tr><th.*?</th><td.*?</td><td data-v="(.*?)"', table)]
-        assert len(values) == len(METHODS) and values == sorted(values, reverse=True)
+        assert len(values) == len(METHODS) + 1 and values == sorted(values, reverse=True)
     assert heads(source, "methods at macs=0.1") == [
         "method", "role", "accuracy", "against magnitude", "p", "parameters", "MACs", "bytes", "latency",
-        "worst class", "worst drop", "calibration error", "agreement", "KL", "membership AUC", "peak memory",
-        "training time", "n", "failed", "options",
+        "measured latency", "worst class", "worst drop", "calibration error", "agreement", "KL", "membership AUC",
+        "peak memory", "training time", "n", "failed", "options",
     ]  # fmt: skip
     assert "failed" not in heads(source, "methods at macs=0.5")  # nothing failed there: no column
 
@@ -95,7 +95,7 @@ def test_one_seed_has_no_intervals():
 def test_the_chart_has_a_point_for_every_method_and_budget(whole, source):
     chart = data(source)
     assert len(chart["points"]) == 34 * 3 and len(chart["runs"]) == len(whole.runs)
-    assert [c["key"] for c in chart["costs"]] == ["macs", "params", "bytes", "latency_ms", "seconds", "peak_memory"]
+    assert [c["key"] for c in chart["costs"]] == ["macs", "params", "bytes", "latency", "seconds", "peak_memory"]
     shown = [m["name"] for m in chart["methods"] if m["shown"]]
     assert shown[:5] == columns.standing(whole.blocks)[:5] and sorted(shown[5:]) == [
         "random", "scratch:equilibrium",
@@ -119,7 +119,7 @@ def test_few_methods_are_all_shown():
 def test_the_first_cost_is_what_was_asked_for():
     given = example_comparison(("equilibrium", "random"), ("macs=0.5",), 2)
     given.blocks[0].budget, given.blocks[0].amounts = "latency=2ms", {}
-    assert data(report.render_comparison(given))["costs"][0]["key"] == "latency_ms"
+    assert data(report.render_comparison(given))["costs"][0]["key"] == "latency"
     given.blocks[0].budget = "groups=0.5"  # nothing that is measured of a run: the usual order
     assert data(report.render_comparison(given))["costs"][0]["key"] == "macs"
 
@@ -202,10 +202,10 @@ def test_missing_figures_are_dashes_and_empty_columns_are_left_out():
 def test_not_finite_figures_do_not_break_the_data():
     given = small()
     for run in given.runs:
-        run.loss = run.kl = run.latency_ms = float("nan")
+        run.loss = run.kl = run.latency = float("nan")
     for row in given.blocks[0].rows:
-        row.figures["latency_ms"] = Estimate(mean=float("inf"), n=1)
-    assert all(run["x"]["latency_ms"] is None for run in data(report.render_comparison(given))["runs"])
+        row.figures["latency"] = Estimate(mean=float("inf"), n=1)
+    assert all(run["x"]["latency"] is None for run in data(report.render_comparison(given))["runs"])
 
 
 def test_verdicts():
