@@ -113,6 +113,7 @@ def compare(
     named |= {"batch_size": batch_size, "granularity": granularity, "options": set_, "against": against}
     named |= {"scratch": scratch, "mixed_precision": mixed_precision}
     wanted = _asked(out, drop, named, grid=grid, no_tune=no_tune, search=search, trials=trials)
+    before = _recorded(out)
     found = run(wanted, out, How(jobs, threads, retry, ray, track=read_names(track)), drop=drop)
     from ..report import write_comparison, write_comparison_markdown, write_reports
 
@@ -124,7 +125,7 @@ def compare(
     else:
         from .comparison import comparison
 
-        comparison(found, written)
+        comparison(found, written, made=_recorded(out) - before, before=before)
     _require_runs(found)
 
 
@@ -194,6 +195,11 @@ def _scratch(text: str, given: dict[str, Any], before: Asked | None) -> tuple[st
     names = tuple(given.get("methods") or (before.methods if before is not None else ()))
     meant = {"all": names, "first": names if "search" in given else names[:1], "none": ()}
     return meant[text] if text in meant else read_methods([text])
+
+
+def _recorded(out: Path) -> int:
+    """Runs that have a record."""
+    return sum(1 for _ in out.glob("runs/*/record.json"))
 
 
 def _writable(markdown: Path | None) -> None:

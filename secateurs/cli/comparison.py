@@ -13,8 +13,12 @@ from ..spec import written
 from .tables import console, plain_table
 
 
-def comparison(found: Comparison, written: Sequence[Path]) -> None:
-    """The tables at the end of ``compare``."""
+def comparison(found: Comparison, files: Sequence[Path], *, made: int, before: int) -> None:
+    """The tables at the end of ``compare``.
+
+    Args:
+        files: that were written. made: runs that this command made. before: runs that were there.
+    """
     out = console()
     if found.tried:
         out.print(_tried(found))
@@ -31,7 +35,8 @@ def comparison(found: Comparison, written: Sequence[Path]) -> None:
         out.print(_failures(found))
     if found.missing:
         out.print(f"{found.missing} runs are still to be made; the same command makes them", highlight=False)
-    out.print("wrote " + ", ".join(escape(str(path)) for path in written), highlight=False, soft_wrap=True)
+    out.print(f"{made:,} runs were made, {before:,} were there", highlight=False)
+    out.print("wrote " + ", ".join(escape(str(path)) for path in files), highlight=False, soft_wrap=True)
 
 
 def _table(block: Block, found: Comparison) -> Table:

@@ -87,13 +87,39 @@ def _show(index: Index, where: str, order: str, limit: int | None, asked: Sequen
 
     rows = index.rows(where, order, limit, tuple(asked) or NAMES)
     screen = console(highlight=False)
-    if rows:
+    if rows and tuple(asked) == NAMES:
+        for row in rows:
+            screen.print(_whole(row))
+    elif rows:
         common, shown = ([], list(asked)) if asked else _worth_showing(rows)
-        screen.print(_table(rows, shown, ", ".join(common)))
+        screen.print(_table(rows if asked else _named(rows, index), shown, ", ".join(common)))
     found, total = index.count(where), index.count()
     said = f"{found:,} of {total:,} runs" if where.strip() else f"{total:,} runs"
     first = f"; the first {len(rows):,} are shown" if len(rows) < found else ""
-    screen.print(f"{said} in {escape(str(index.folder))}{first}", soft_wrap=True)
+    trials = 0 if asked else sum(row["accuracy"] is None for row in rows)
+    only = f"; {trials:,} of them trials, which read no test set" if trials else ""
+    screen.print(f"{said} in {escape(str(index.folder))}{first}{only}", soft_wrap=True)
+
+
+def _named(rows: Sequence[Row], index: Index) -> list[Row]:
+    """With the method whose networks were trained from scratch."""
+    methods = {row["hash"]: row["method"] for row in index.rows(columns=("hash", "method"))}
+    return [
+        {**row, "method": f"{row['method']}:{methods.get(row['source'], '?')}"} if row["source"] else row
+        for row in rows
+    ]
+
+
+def _whole(row: Row) -> Table:
+    """Everything about one run, a line each: no terminal is as wide as a row."""
+    from .tables import plain_table
+
+    table = plain_table("", "")
+    table.show_header = False
+    table.columns[1].justify = "left"
+    for name, value in row.items():
+        table.add_row(name, _cell(value))
+    return table
 
 
 def _worth_showing(rows: Sequence[Row]) -> tuple[list[str], list[str]]:

@@ -79,8 +79,8 @@ def carry(job: Job, place: Place) -> Outcome:
 
 def _carry(job: Job, place: Place) -> None:
     out = place.run(job.key)
-    if out.exists() and not (out / "config.json").exists():
-        shutil.rmtree(out)  # killed before it began
+    if out.exists() and (not (out / "config.json").exists() or _damaged(out / RECORD_FILE)):
+        shutil.rmtree(out)  # killed before it began, or broken since: what it is called says how it is made again
     if not (out / RECORD_FILE).exists():
         prune(
             job.config,
@@ -95,6 +95,17 @@ def _carry(job: Job, place: Place) -> None:
         tell(place.tracking, out)
     if job.test and job.dense:
         hold_against(out, place.run(job.dense))
+
+
+def _damaged(path: Path) -> bool:
+    """Whether a file is there and no JSON. We write it whole or not at all; disks do not."""
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        return True
+    return False
 
 
 def failed(job: Job, place: Place, error: str) -> Outcome:

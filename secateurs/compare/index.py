@@ -51,7 +51,8 @@ class Index:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise RunError(f"no folder {str(folder)!r}; `secateurs prune --out DIR` and `compare --out DIR` make runs")
+            there = f"{str(folder)!r} is no folder" if Path(folder).exists() else f"no folder {str(folder)!r}"
+            raise RunError(f"{there}; `secateurs prune --out DIR` and `compare --out DIR` make runs")
         self._close: Any = None
         self.update()
 

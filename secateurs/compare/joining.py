@@ -145,7 +145,7 @@ def without(before: Asked, drop: Sequence[str]) -> Asked:
     Args:
         drop: ``snip``, ``macs=0.01``, ``seed=3``, with commas between them.
     Raises:
-        RunError: one of them is not there, or nothing could be compared without it.
+        RunError: one of them is not there, or the others are held against it.
     """
     for part in (part.strip() for text in drop for part in text.split(",") if part.strip()):
         name, value = _named(part)
@@ -154,8 +154,8 @@ def without(before: Asked, drop: Sequence[str]) -> Asked:
             shown = ", ".join(str(x).replace(",", "+") for x in there)
             raise RunError(f"--drop {part}: it is not among the {name} of this comparison, {shown}")
         left = tuple(x for x in there if x != value)
-        if value in (before.against, "random") or not left:
-            raise RunError(f"--drop {part}: without it nothing is left to compare with")
+        if value in (before.against, "random"):
+            raise RunError(f"--drop {part}: the others are held against it")
         if name == "methods" and before.search is not None:
             raise RunError(f"--drop {part}: a search chooses from the same methods to its end; use another --out")
         before = before.model_copy(update={name: left, "scratch": tuple(x for x in before.scratch if x != value)})

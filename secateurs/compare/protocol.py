@@ -46,8 +46,9 @@ def _grid(asked: Asked) -> str:
         return (
             f"Under each budget {asked.search.trials} trials, proposed by Optuna, chose a method and its options by "
             f"validation accuracy at seed {asked.seeds[0]}, among {among}; defaults came first{_no_more(asked)}. "
-            "Trials do not read the test set. Beside the choice, the others train with its learning rates or the usual "
-            "ones, whichever does better on validation data."
+            "Trials do not read the test set. Beside the choice, the others train with its learning rates or those "
+            f"of the usual grid ({'; '.join(written(p) or 'defaults' for p in asked.grid)}), whichever does best on "
+            "validation data."
         )
     if len(asked.grid) == 1:
         chosen = asked.grid[0]

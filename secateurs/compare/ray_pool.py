@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from .pool import ATTEMPTS, Pool
 from .schedule import Job, Outcome
 
 LOCAL = "auto"  # the address that starts Ray here
+_ANSWER = 10.0  # seconds that an address has to answer
 _PATIENCE = 60.0  # seconds that a stopped task has to finish its step and save
 
 
@@ -49,15 +51,13 @@ class RayPool(Pool):
         self._running: dict[Any, Job] = {}
 
     def _join(self, address: str) -> None:
+        _require_answer(address)
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         given: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {"address": address}
         try:
             self._ray.init(log_to_driver=False, logging_level="ERROR", **given)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise RunError(
-                f"--ray {address}: no Ray cluster answers there ({_first_line(error)}); `ray start --head` makes one, "
-                "and --ray auto starts Ray on this machine"
-            ) from None
+            raise _nobody(address, error) from None
 
     def submit(self, job: Job) -> None:
         self._running[self._task.remote(job, self._place)] = job
@@ -82,6 +82,28 @@ class RayPool(Pool):
         self._running.clear()
         if self._ours:
             self._ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Ray asks an address that does not answer for minutes, and then ends the process.
+
+    Raises:
+        RunError: nobody listens there.
+    """
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon:
+        return  # auto, local, and whatever else Ray knows by a name
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise _nobody(address, error) from None
+
+
+def _nobody(address: str, error: Exception) -> RunError:
+    return RunError(
+        f"--ray {address}: no Ray cluster answers there ({_first_line(error)}); `ray start --head` makes one, and "
+        "--ray auto starts Ray on this machine"
+    )
 
 
 def _carry(job: Job, place: Place) -> Outcome:

@@ -177,6 +177,8 @@ def asked(**given: Any) -> Asked:
         raise RunError(f"--{name.replace('_', '-')} {given.get(name)!r}: {detail['msg']}") from None
     if not made.budgets:
         raise BudgetError("a comparison needs at least one budget, such as --budgets macs=0.5,0.25")
+    if not made.seeds:
+        raise RunError("a comparison needs at least one seed, such as --seeds 3")
     made.require()
     return made
 

@@ -182,6 +182,9 @@ def test_the_command(done: tuple[Comparison, Path], tmp_path: Path) -> None:
     assert Comparison.model_validate_json(as_json.stdout).runs == found.runs
 
 
+WHOLE = ["--model", "zoo:mlp-digits", "--data", "digits", "--methods", "taylor", "--budgets", "macs=0.5"]
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
@@ -191,12 +194,63 @@ def test_the_command(done: tuple[Comparison, Path], tmp_path: Path) -> None:
         (["--model", "m", "--data", "digits", "--methods", "taylor", "--seeds", "0"], "at least one"),
         (["--model", "m", "--data", "digits", "--methods", "taylor", "--grid", "lr"], "NAME=VALUE,VALUE"),
         (["--model", "zoo:mlp-digits", "--data", "digits", "--methods", "taylor"], "at least one budget"),
+        ([*WHOLE, "--markdown", "page"], "ends in .md"),
+        ([*WHOLE, "--budgets", "macs=0.00001"], "cannot be reached; the smallest reachable here is"),
+        ([*WHOLE, "--drop", "macs=0.5"], "holds no comparison to take anything out of"),
+        ([*WHOLE, "--no-tune", "--grid", "lr=1,2"], "leave one of them out"),
+        ([*WHOLE, "--set", "cut=high"], "option cut='high' of method 'taylor'"),
+        ([*WHOLE, "--granularity", "channels"], "--granularity channels"),
     ],
 )
 def test_commands_that_cannot_be(args: list[str], said: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["compare", "--out", str(tmp_path / "c"), *args])
     assert result.exit_code != 0 and said in str(result.exception)
     assert not (tmp_path / "c").exists()
+
+
+def test_a_folder_grows_and_shrinks_by_what_is_named(tmp_path: Path) -> None:
+    """bn-scale has nothing to look at in this network: alone at a budget it is no result, and it can be taken out."""
+    folder = tmp_path / "c"
+    start = [*WHOLE[:4], "--methods", "bn-scale", "--against", "bn-scale", "--scratch", "none", "--no-tune"]
+    start += ["--budgets", "macs=0.3", "--seeds", "1", "--epochs", "1", "--threads", "1", "--out", str(folder)]
+    result = CliRunner().invoke(app, ["compare", *start])
+    assert isinstance(result.exception, RunError) and "no method has a finished run at macs=0.3" in str(
+        result.exception
+    )
+    assert (folder / "comparison.html").exists(), "what failed is told"
+
+    def more(*words: str) -> Comparison:
+        done = CliRunner().invoke(app, ["compare", "--out", str(folder), "--threads", "1", "--json", *words])
+        return Comparison.model_validate_json(done.stdout)
+
+    grown = more("--methods", "taylor", "--seeds", "2")
+    assert grown.methods == ["bn-scale", "random", "taylor"] and grown.seeds == [0, 1] and grown.epochs == 1
+    assert len(grown.runs) == 6 and len(grown.failures) == 2
+    again = more("--budgets", "macs=0.5", "--drop", "macs=0.3", "--drop", "seed=1")
+    assert [b.budget for b in again.blocks] == ["macs=0.5"] and again.seeds == [0]
+    assert len(again.runs) == 3 and len(again.failures) == 1
+    refused = CliRunner().invoke(app, ["compare", "--out", str(folder), "--epochs", "2"])
+    assert "--epochs 1, and this one has --epochs 2" in str(refused.exception)
+
+
+def test_a_record_that_was_broken_is_made_again(tmp_path: Path) -> None:
+    request = wanted(seeds=(0,), grid=({},), scratch=(), epochs=1)
+    found = compare(request, tmp_path / "c", QUIET)
+    path = tmp_path / "c" / found.runs[1].folder / "record.json"
+    path.write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8")
+    again = compare(request, tmp_path / "c", QUIET)
+    assert not again.failures and told(again) == told(found)
+
+
+def test_latencies_are_compared_within_a_round(done: tuple[Comparison, Path]) -> None:
+    found, folder = done
+    for run in found.runs:
+        record = Record.read(folder / run.folder)
+        if run.method == "dense":
+            assert run.latency == 1.0
+        else:
+            assert record.pruned.latency_ms is not None and record.dense.latency_ms is not None
+            assert run.latency == record.pruned.latency_ms / record.dense.latency_ms
 
 
 def test_killed_at_any_moment_nothing_finished_is_lost(tmp_path: Path) -> None:

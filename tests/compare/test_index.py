@@ -91,7 +91,8 @@ def test_a_row_by_hand(folder: Path) -> None:
     assert row | {"accuracy": None} == {
         "hash": "equilibrium-0.2-7", "folder": "demo", "method": "equilibrium", "model": "zoo:mlp-digits",
         "data": "digits", "granularity": "channel", "budget": "macs=0.2", "seed": 7, "epochs": 5,
-        "options": '{"lr":0.01}', "accuracy": None, "loss": 0.1, "validation": None, "dense_accuracy": 0.98,
+        "options": '{"lr":0.01}', "source": None, "accuracy": None, "loss": 0.1,
+            "validation": None, "dense_accuracy": 0.98,
         "groups": 0.25, "params": 0.25, "macs": 0.2, "bytes": 0.25, "latency": 0.25,
         "groups_kept": 10, "groups_count": 40, "params_count": 500, "macs_count": 200, "bytes_count": 2000,
         "file_bytes": 2100, "latency_ms": 0.05, "worst_class": 0.7, "worst_drop": 0.1, "calibration_error": 0.02,
@@ -513,3 +514,20 @@ def test_columns_are_all_described() -> None:
     assert all(f" {name} " in text for name in NAMES)
     assert [c["column"] for c in json.loads(run("--list-columns", "--json"))] == list(NAMES)
     assert len(set(NAMES)) == len(NAMES) and all(column.text for column in COLUMNS)
+
+
+def test_scratch_runs_name_their_source_and_trials_are_counted(tmp_path: Path) -> None:
+    """Of a network from scratch the configuration holds the hash of the run that found it."""
+    found = record("taylor", seed=1)
+    found.write(tmp_path / "a")
+    other = record(
+        "scratch", seed=2, config={"epochs": 5, "granularity": "channel", "options": {"of": found.config_hash}}
+    )
+    other.pruned.accuracy = None
+    other.write(tmp_path / "b")
+    result = CliRunner().invoke(app, ["runs", str(tmp_path)])
+    assert "scratch:taylor" in result.stdout and "1 of them trials" in result.stdout
+    whole = CliRunner().invoke(app, ["runs", str(tmp_path), "--columns", "all", "--where", "source is not null"])
+    assert found.config_hash in whole.stdout and "calibration_error" in whole.stdout
+    with pytest.raises(RunError, match="is no folder"):
+        Index(tmp_path / "a" / "record.json")

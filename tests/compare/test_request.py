@@ -188,13 +188,21 @@ def test_mistakes_can_be_taken_out() -> None:
         ("macs=0.2", r"not among the budgets of this comparison, macs=0\.5, macs=0\.01, params=0\.3\+macs=0\.5"),
         ("seed=9", "not among the seeds"),
         ("seed=x", "write seed=3"),
-        ("magnitude", "nothing is left to compare with"),
-        ("random", "nothing is left to compare with"),
-        ("seed=0,seed=1", "nothing is left to compare with"),
+        ("magnitude", "the others are held against it"),
+        ("random", "the others are held against it"),
         ("colour=2", "unknown resource"),
     ]:
         with pytest.raises(SecateursError, match=said):
             without(before, [wrong])
+
+
+def test_the_last_one_can_be_replaced_and_not_just_taken_out() -> None:
+    before = without(asked(**BASE, seeds=(0,)), ["macs=0.5", "seed=0"])
+    assert renewed(before, {"budgets": (Budget(macs=0.2),), "seeds": (3,)}).budgets == (Budget(macs=0.2),)
+    with pytest.raises(BudgetError, match="at least one budget"):
+        renewed(before, {"seeds": (3,)})
+    with pytest.raises(RunError, match="at least one seed"):
+        renewed(before, {"budgets": (Budget(macs=0.2),)})
 
 
 def test_options_go_to_those_who_have_them() -> None:
