@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from ..errors import RunError, SecateursError
 from ..spec import Budget, written
 from ..storage import write_json
+from .protocol import choosing
 from .request import Asked, Search, asked, read_budgets
 
 ASKED_FILE = "comparison.json"
@@ -96,10 +97,9 @@ def together(before: Asked, now: Asked, folder: Path) -> Asked:
             )
     growing = GROWING if now.search is None else GROWING[1:]  # a search chooses from the same methods to its end
     for name in Asked.model_fields:
-        there, here = _fixed(before, name), _fixed(now, name)
-        if name not in growing and there != here:
+        if name not in growing and _fixed(before, name) != _fixed(now, name):
             raise RunError(
-                f"{str(folder)!r} holds a comparison with {_said(name, there)}, and this one has {_said(name, here)}: "
+                f"{str(folder)!r} holds a comparison with {_said(name, before)}, and this one has {_said(name, now)}: "
                 "their runs cannot be compared. Give the same, or another --out"
             )
     grown: dict[str, Any] = {"found": before.found, "files": {**before.files, **now.files}}
@@ -123,19 +123,17 @@ def _fixed(request: Asked, name: str) -> Any:
     return value.model_copy(update={"trials": 1}) if isinstance(value, Search) else value
 
 
-def _said(name: str, value: Any) -> str:
+def _said(name: str, request: Asked) -> str:
     """A part of the request in words of the command line."""
+    value = getattr(request, name)
     if name == "options":
         return " ".join(f"--set {written({k: v})}" for k, v in value.items()) or "no --set"
-    if name == "grid":
-        return "no grid (--no-tune)" if value == ({},) else f"the grid {'; '.join(map(written, value))}"
-    if name == "search":
-        if value is None:
-            return "no --search"
-        axes = [
-            f" --grid {k}={','.join(written({k: v}).partition('=')[2] for v in vs)}" for k, vs in value.values.items()
-        ]
-        return "--search" + "".join(axes)
+    if name == "search" and value is None:
+        return "no --search"
+    if name in ("grid", "search"):
+        words = choosing(request)
+        usual = "the usual grid" if name == "grid" else "--search"
+        return "another grid" if words is None else " ".join(words) or usual
     return f"--{name.replace('_', '-')} {','.join(value) if isinstance(value, tuple) else value}"
 
 

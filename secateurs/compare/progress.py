@@ -24,6 +24,7 @@ class Progress:
         self._left, self._done, self._failed, self._shown = left, 0, 0, shown
         self._began = self._written = time.monotonic()
         self._running: dict[str, str] = {}
+        self._told: set[tuple[str, str]] = set()
         self._bar: Any = None
         self._task: Any = None
 
@@ -60,7 +61,9 @@ class Progress:
         self._done += 1
         self._failed += bool(outcome.error)
         self._left = self._left - 1 if left is None else left + len(self._running)
-        if outcome.error and self._shown:
+        why = (job.label, outcome.error)
+        if outcome.error and self._shown and why not in self._told:  # a grid fails at every point
+            self._told.add(why)
             self._say(f"failed: {job}: {outcome.error}")
         self._show()
         now = time.monotonic()

@@ -89,7 +89,7 @@ def command(asked: Asked) -> str:
     for added in ("random", asked.against):  # at the end, where nobody named them
         if named[-1] == added and len(named) > 1:
             named.pop()
-    grid = _axes(asked)
+    grid = choosing(asked)
     if grid is None:
         return ""
     words = ["secateurs", "compare", "--model", asked.model, "--data", asked.data, "--methods", ",".join(named)]
@@ -115,7 +115,7 @@ def _seeds(asked: Asked) -> str:
     return ",".join(map(str, asked.seeds)) + ("," if len(asked.seeds) == 1 else "")
 
 
-def _axes(asked: Asked) -> list[str] | None:
+def choosing(asked: Asked) -> list[str] | None:
     """The grid in words of the command line; None where it cannot be said there."""
     words: list[str] = []
     if asked.grid == ({},):

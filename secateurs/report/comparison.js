@@ -183,10 +183,16 @@
     const single = (field("runs")?.checked ?? false) ? data.runs.filter((r) => here(r) && shown.has(r.m)) : [];
     const seen = means.filter((p) => shown.has(p.m));
 
+    // Where all cost the same, as at one budget, methods stand side by side instead, the best first.
+    const [least, most] = [Math.min(...amounts), Math.max(...amounts)];
+    const flat = seen.length > 0 && most - least < 0.1 * most;
+    const order = [...new Set([...seen].sort((a, b) => b.y - a.y).map((p) => p.m))];
+    const across = flat ? (p) => order.indexOf(p.m) : (p) => p.x[key];
+
     const traces = [], behind = [];
     const add = (trace, points) => {
       traces.push({ type: "scatter", hoverinfo: "text", showlegend: false, cliponaxis: false, ...trace,
-        x: points.map((p) => p.x[key]), y: points.map((p) => p.y) });
+        x: points.map(across), y: points.map((p) => p.y) });
       behind.push(points);
     };
     add({ mode: "markers", hovertext: single.map((r) => r.hover), opacity: 0.45,
@@ -204,7 +210,7 @@
           arrayminus: mine.map((p) => (p.low === null ? null : p.y - p.low)) },
       }, mine);
     });
-    const edge = front(means, key);
+    const edge = flat ? [] : front(means, key);
     add({ mode: "lines", hoverinfo: "skip", line: { color: "var(--ink)", width: 1.4, dash: "dot", shape: "hv" } }, edge);
     drawn = behind;
 
@@ -220,17 +226,17 @@
     layout.yaxis.range = ys.length ? [low - room, high + 1.3 * room] : [0, 1];
     layout.xaxis.title.text = cost.title;
     Object.assign(layout.xaxis, { type: log ? "log" : "linear", tickformat: cost.ticks, ticksuffix: cost.suffix });
-    // At one budget all costs are nearly the same, and their differences nothing to look at.
-    const [least, most] = [Math.min(...amounts), Math.max(...amounts)];
-    if (amounts.length && !log && most - least < 0.1 * most) layout.xaxis.range = [least - 0.1 * most, most + 0.1 * most];
+    if (flat) Object.assign(layout.xaxis, { title: { ...layout.xaxis.title, text: `at the same ${cost.title}, within 10%` },
+      type: "linear", ticksuffix: "", tickmode: "array", tickvals: order.map((_, i) => i),
+      ticktext: order.map((m) => data.methods[m].label), range: [-0.6, order.length - 0.4], showgrid: false });
     // Zoomed views are kept while only the choice of methods changes.
-    layout.uirevision = [key, log, budget].join();
+    layout.uirevision = [key, log, budget, flat && order].join();
     layout.annotations = named(edge, key, log, means);
     if (dense) {
-      const across = { xref: "paper", yref: "y", x0: 0, x1: 1, layer: "below" };
-      layout.shapes = [{ ...across, type: "line", y0: dense.y, y1: dense.y,
+      const whole = { xref: "paper", yref: "y", x0: 0, x1: 1, layer: "below" };
+      layout.shapes = [{ ...whole, type: "line", y0: dense.y, y1: dense.y,
         line: { color: "var(--muted)", width: 1.3, dash: "dash" } }];
-      if (dense.low !== null && dense.high !== null) layout.shapes.push({ ...across, type: "rect",
+      if (dense.low !== null && dense.high !== null) layout.shapes.push({ ...whole, type: "rect",
         y0: dense.low, y1: dense.high, fillcolor: "var(--other)", line: { width: 0 } });
       layout.annotations.push({ text: dense.label, xref: "paper", yref: "y", x: 0.27, y: dense.y, showarrow: false,
         xanchor: "center", yanchor: "bottom", font: { size: 11.5, color: "var(--muted)" } });

@@ -11,6 +11,7 @@ from example_comparison import example_comparison
 from test_comparison_page import HOSTILE
 
 from secateurs import report
+from secateurs.records import Estimate
 
 pytestmark = pytest.mark.browser
 OVERFLOW = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -277,3 +278,32 @@ def test_an_empty_comparison_opens(browser: Browser, tmp_path):
     browser.view(390)
     browser.open(report.write_comparison(Comparison(model="m", data="d", epochs=1, seeds=[], methods=[]), tmp_path))
     assert browser.errors() == [] and browser.script(OVERFLOW) == 0
+
+
+def test_at_one_budget_methods_stand_side_by_side(opened: Browser, whole):
+    change(opened, "budget", "1")  # and all have the same MACs
+    axis = "return document.querySelector('.chart')._fullLayout.xaxis"
+    assert opened.script(f"{axis}.title.text") == "at the same MACs, within 10%"
+    shown = opened.script(
+        "return [...document.querySelectorAll('[name=method]:checked ~ span')].map((e) => e.textContent)"
+    )
+    rows = {row.method: row.figures["accuracy"].mean for row in whole.blocks[1].rows}
+    assert opened.script(f"{axis}.ticktext") == sorted(shown, key=lambda name: -rows[name])
+    xs = opened.script("return document.querySelector('.chart').data.slice(1, -1).flatMap((t) => t.x)")
+    assert sorted(xs) == list(range(len(shown)))
+    change(opened, "budget", "")
+    assert opened.script(f"{axis}.title.text") == "MACs"
+
+
+def test_intervals_are_seen_whole_unless_they_squeeze_the_rest(browser: Browser, tmp_path):
+    given = example_comparison(("equilibrium", "magnitude", "random"), ("macs=0.5",), 3)
+    rows = given.blocks[0].rows
+    for row, (mean, half) in zip(rows, [(0.9, 0.005), (0.88, 0.01), (0.86, 0.3)]):
+        row.figures["accuracy"] = Estimate(mean=mean, low=mean - half, high=mean + half, n=3)
+    browser.open(report.write_comparison(given, tmp_path))
+    dense = given.dense.figures["accuracy"].mean
+    runs = [run.accuracy for run in given.runs if run.method != "dense"]
+    top, bottom = max(dense, *runs), 0.86
+    low, high = browser.script("return document.querySelector('.chart')._fullLayout.yaxis.range")
+    assert low == pytest.approx(bottom - (top - bottom), abs=0.1 * (top - bottom) * 3), "not down to 0.56"
+    assert low < 0.85 and high > 0.905
