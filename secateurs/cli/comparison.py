@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,9 @@ def comparison(found: Comparison, files: Sequence[Path], *, made: int, before: i
     out = console()
     if found.tried:
         out.print(_tried(found))
+        most = max(Counter(row.budget for row in found.tried).values())
+        if most <= len({row.method for row in found.tried}):
+            out.print("no method was tried with more than its defaults; --trials makes more", highlight=False)
     if found.dense is not None:
         figures = found.dense.figures
         took = f", {_figure(figures['latency_ms'], ' ms')}" if "latency_ms" in figures else ""

@@ -32,8 +32,8 @@ def protocol(asked: Asked, record: Record | None) -> list[str]:
         "of comparisons.",
         "Controls: dense is the whole network trained for the same steps; random removes groups at random; "
         f"scratch:METHOD trains the network that METHOD found from fresh weights{_masks(asked)}.",
-        "Latency: batch 1, one thread, each network interleaved with the dense one of its seed, after all trainings "
-        "had ended.",
+        "Latency: batch 1, one thread, after all trainings had ended, in units of the dense network of the same seed, "
+        "with which each was interleaved.",
     ]
     if asked.options:
         out.append(f"Options of all methods that have them: {written(asked.options)}.")
