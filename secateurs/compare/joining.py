@@ -128,12 +128,11 @@ def _said(name: str, request: Asked) -> str:
     value = getattr(request, name)
     if name == "options":
         return " ".join(f"--set {written({k: v})}" for k, v in value.items()) or "no --set"
-    if name == "search" and value is None:
-        return "no --search"
-    if name in ("grid", "search"):
+    if name == "search":
+        return "no --search" if value is None else " ".join(["--search", *(f"--grid {k}=…" for k in value.values)])
+    if name == "grid":
         words = choosing(request)
-        usual = "the usual grid" if name == "grid" else "--search"
-        return "another grid" if words is None else " ".join(words) or usual
+        return "another grid" if words is None else " ".join(words) or "the usual grid"
     return f"--{name.replace('_', '-')} {','.join(value) if isinstance(value, tuple) else value}"
 
 

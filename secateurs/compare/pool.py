@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -171,6 +172,24 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def drive(pool: Pool, following: Callable[[Collection[str]], Job | None], told: Callable[[Job, Outcome], None]) -> None:
+    """Keep a pool busy until nothing is left to do.
+
+    Args:
+        following: the next run, given the keys of those that go on; None: none for now. told: hears of each that ended.
+    """
+    running: set[str] = set()
+    while True:
+        while len(running) < pool.size and (job := following(running)) is not None:
+            pool.submit(job)
+            running.add(job.key)
+        if not running:
+            return
+        job, outcome = pool.wait()
+        running.discard(job.key)
+        told(job, outcome)
 
 
 def make_pool(place: Place, jobs: int, ray: str = "") -> Pool:

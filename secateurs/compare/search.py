@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..records import Tried
 from ..spec import Budget, derive_seed
 from ..storage import write_json
 from .carry import LOCKS, Place, ended, locked
-from .pool import Pool
+from .pool import Pool, drive
 from .progress import Progress
 from .request import Asked, Found
 from .schedule import Job, Outcome
@@ -55,28 +55,25 @@ def _storage(folder: Path) -> Any:
 
 def _run(studies: list[Study], place: Place, pool: Pool, bar: Progress) -> None:
     known = ended(place)
-    running: dict[str, list[tuple[Study, int]]] = {}  # two trials may come to the same run
+    waiting: dict[str, list[tuple[Study, int]]] = {}  # two trials may come to the same run
     coming = (proposal for study in studies for proposal in study.proposals())
-    more = True
-    while more or running:
-        while more and len(running) < pool.size:
-            proposal = next(coming, None)
-            if proposal is None:
-                more = False
-                break
-            study, number, job = proposal
+
+    def following(running: Collection[str]) -> Job | None:
+        for study, number, job in coming:
             bar.started(job)
             if job.key in known:
                 _tell(studies, [(study, number)], job, known[job.key], place, bar)
-            elif job.key in running:
-                running[job.key].append((study, number))
-            else:
-                running[job.key] = [(study, number)]
-                pool.submit(job)
-        if running:
-            job, outcome = pool.wait()
-            known[job.key] = outcome
-            _tell(studies, running.pop(job.key), job, outcome, place, bar)
+                continue
+            waiting.setdefault(job.key, []).append((study, number))
+            if job.key not in running:
+                return job
+        return None
+
+    def told(job: Job, outcome: Outcome) -> None:
+        known[job.key] = outcome
+        _tell(studies, waiting.pop(job.key), job, outcome, place, bar)
+
+    drive(pool, following, told)
 
 
 def _tell(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -14,11 +14,11 @@ from ..recipes import ready
 from ..records import Comparison
 from .carry import FAILURES, Place, ended
 from .joining import joined, keep
-from .pool import Pool, make_pool
+from .pool import Pool, drive, make_pool
 from .progress import Progress
 from .quiet import time_networks
 from .request import Asked
-from .schedule import Outcome, Schedule
+from .schedule import Job, Outcome, Schedule
 from .search import search
 from .summary import summarise
 
@@ -121,21 +121,17 @@ def pooled(folder: Path, how: How) -> Iterator[Pool]:
 
 
 def _run(schedule: Schedule, known: dict[str, Outcome], pool: Pool, bar: Progress) -> None:
-    running: set[str] = set()
-    while True:
-        for job in schedule.ready():
-            if len(running) >= pool.size:
-                break
-            if job.key not in running:
-                pool.submit(job)
-                running.add(job.key)
-                bar.started(job)
-        if not running:
-            return
-        job, outcome = pool.wait()
-        running.discard(job.key)
+    def following(running: Collection[str]) -> Job | None:
+        job = next((job for job in schedule.ready() if job.key not in running), None)
+        if job is not None:
+            bar.started(job)
+        return job
+
+    def told(job: Job, outcome: Outcome) -> None:
         known[job.key] = outcome
         bar.ended(job, outcome, left=schedule.left() if outcome.error else None)
+
+    drive(pool, following, told)
 
 
 @contextlib.contextmanager
