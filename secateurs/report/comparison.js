@@ -226,6 +226,7 @@
     layout.yaxis.range = ys.length ? [low - room, high + 1.3 * room] : [0, 1];
     layout.xaxis.title.text = cost.title;
     Object.assign(layout.xaxis, { type: log ? "log" : "linear", tickformat: cost.ticks, ticksuffix: cost.suffix });
+    if (log && most / least >= 4 && most / least < 1000) layout.xaxis.dtick = "D2"; // 1, 2 and 5: all digits collide
     if (flat) Object.assign(layout.xaxis, { title: { ...layout.xaxis.title, text: `at the same ${cost.title}, within 10%` },
       type: "linear", ticksuffix: "", tickmode: "array", tickvals: order.map((_, i) => i),
       ticktext: order.map((m) => data.methods[m].label), range: [-0.6, order.length - 0.4], showgrid: false });
