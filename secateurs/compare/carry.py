@@ -118,6 +118,16 @@ def failed(job: Job, place: Place, error: str) -> Outcome:
     return Outcome(error=error)
 
 
+def forget(place: Place) -> None:
+    """Let runs that failed be made again, from their beginning: what they left may be why they failed."""
+    for path in (place.folder / FAILURES).glob("*.json"):
+        with locked(place.folder / LOCKS / path.stem):
+            out = place.run(path.stem)
+            if out.exists() and not (out / RECORD_FILE).exists():
+                shutil.rmtree(out)
+            path.unlink(missing_ok=True)
+
+
 def outcome_of(out: Path) -> Outcome:
     """What a finished run's record tells."""
     found = json.loads((out / RECORD_FILE).read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from types import FrameType
 from ..errors import RunInterrupted, require
 from ..recipes import ready
 from ..records import Comparison
-from .carry import FAILURES, Place, ended
+from .carry import Place, ended, forget
 from .joining import joined, keep
 from .pool import Pool, drive, make_pool
 from .progress import Progress
@@ -66,8 +66,7 @@ def compare(asked: Asked, folder: str | Path, how: How | None = None, *, drop: S
     folder.mkdir(parents=True, exist_ok=True)
     keep(asked, folder)
     if how.retry:
-        for path in (folder / FAILURES).glob("*.json"):
-            path.unlink()
+        forget(how.place(folder))
     if asked.search is not None:
         asked = _chosen(asked, folder, how)
     carry_on(asked, folder, how)

@@ -12,7 +12,7 @@ from ..errors import ArtifactError, RunError
 from ..storage import load_tree, save_tree
 
 FILE = "checkpoint.safetensors"
-FORMAT = 2
+FORMAT = 3
 
 
 class Checkpoint:

@@ -134,8 +134,11 @@ def test_failures_are_listed_and_stay(tmp_path: Path) -> None:
     stamp = path.stat().st_mtime_ns
     compare(request, tmp_path / "c", QUIET)
     assert path.stat().st_mtime_ns == stamp, "not tried again unasked"
+    left = tmp_path / "c" / "runs" / failure.hash
+    left.mkdir(exist_ok=True)
+    (left / "checkpoint.safetensors").write_bytes(b"of another release")
     compare(request, tmp_path / "c", How(progress=False, threads=1, retry=True))
-    assert path.stat().st_mtime_ns != stamp
+    assert path.stat().st_mtime_ns != stamp and not (left / "checkpoint.safetensors").exists()
 
 
 def test_a_process_that_always_dies_is_given_up(tmp_path: Path) -> None:
