@@ -145,6 +145,7 @@ def _table(rows: Sequence[Row], columns: Sequence[str], title: str) -> Table:
     for column in table.columns:
         if any(isinstance(row[str(column.header)], str) for row in rows):
             column.justify = "left"
+        column.no_wrap = column.header == "method"  # of what is too wide, the folder breaks best
     for row in rows:
         table.add_row(*(_cell(row[name]) for name in columns))
     return table
