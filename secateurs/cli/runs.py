@@ -141,11 +141,12 @@ def _table(rows: Sequence[Row], columns: Sequence[str], title: str) -> Table:
     from .tables import plain_table
 
     table = plain_table(*columns, title=escape(title) if title else None)
-    table.box, table.pad_edge = box.SIMPLE_HEAD, False
+    table.box, table.pad_edge, table.padding = box.SIMPLE_HEAD, False, (0, 1, 0, 0)
     for column in table.columns:
-        if any(isinstance(row[str(column.header)], str) for row in rows):
-            column.justify = "left"
-        column.no_wrap = column.header == "method"  # of what is too wide, the folder breaks best
+        texts = any(isinstance(row[str(column.header)], str) for row in rows)
+        column.justify = "left" if texts else "right"
+        # Of what is too wide, paths and options break; numbers and names of methods do not.
+        column.no_wrap = not texts or column.header in ("method", "budget")
     for row in rows:
         table.add_row(*(_cell(row[name]) for name in columns))
     return table
