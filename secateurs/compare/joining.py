@@ -78,8 +78,11 @@ def renewed(before: Asked, given: dict[str, Any]) -> Asked:
     """
     fields = {name: getattr(before, name) for name in Asked.model_fields}
     grown = {name: _both(fields[name], value) for name, value in given.items() if name in GROWING}
-    if before.search is not None:
-        grown.pop("methods", None)  # a search has its methods from the start; `together` says so
+    if before.search is not None and set(grown.get("methods", ())) - set(before.methods):
+        raise RunError(
+            f"--methods {','.join(given['methods'])}: a search chooses from the same methods to its end, here "
+            f"{', '.join(before.methods)}; leave them out, or give another --out"
+        )
     return asked(**{**fields, **given, **grown})
 
 

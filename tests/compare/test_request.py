@@ -205,6 +205,15 @@ def test_the_last_one_can_be_replaced_and_not_just_taken_out() -> None:
         renewed(before, {"budgets": (Budget(macs=0.2),)})
 
 
+def test_a_search_keeps_its_methods() -> None:
+    before = asked(**{**BASE, "methods": ("taylor", "snip")}, search=Search(trials=3), scratch=("taylor", "snip"))
+    assert renewed(before, {"methods": ("taylor",), "search": Search(trials=5)}).methods == before.methods
+    with pytest.raises(
+        RunError, match="--methods fisher: a search chooses from the same methods to its end, here taylor"
+    ):
+        renewed(before, {"methods": ("fisher",)})
+
+
 def test_options_go_to_those_who_have_them() -> None:
     made = asked(**BASE, options={"cut": 0.3}, grid=({"lr": 0.1}, {"lr": 0.1, "calibration": 3}))
     half = Budget(macs=0.5)
