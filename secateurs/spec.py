@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import (
@@ -93,7 +94,9 @@ class Budget(Frozen):
         return "Budget(" + ", ".join(f"{k}={v!r}" for k, v in self.given.items()) + ")"
 
     def __str__(self) -> str:
-        return ",".join(f"{k}={v:g}" + ("ms" if k == "latency" else "") for k, v in self.given.items())
+        # Every digit, and no powers of ten: what is shown can be typed, and no two budgets look alike.
+        shown = {k: format(Decimal(repr(float(v))), "f").removesuffix(".0") for k, v in self.given.items()}
+        return ",".join(f"{k}={v}" + ("ms" if k == "latency" else "") for k, v in shown.items())
 
     @property
     def given(self) -> dict[str, float]:

@@ -42,3 +42,8 @@ def test_what_is_no_amount(resource: str, given: object, said: str) -> None:
     with pytest.raises(BudgetError) as caught:
         Budget(**{resource: given})
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["macs=0.123456789", "macs=40000000", "params=1234567", "bytes=0.3", "latency=2.5ms"])
+def test_a_budget_is_shown_as_it_can_be_typed(text: str) -> None:
+    assert str(Budget.parse(text)) == text

@@ -155,9 +155,12 @@ def _asked(out: Path, drop: list[str], named: dict[str, Any], **tuned: Any) -> A
             )
         given = {"methods": SEARCHED if "search" in given else (), "budgets": (), "scratch": "first", **given}
     if "scratch" in given:
+        if before is not None and before.scratch and given["scratch"] == "none":
+            there = f"scratch:{before.scratch[0]}"
+            raise RunError(f"--scratch none: this comparison has {there}; --drop {there} takes it out")
         given["scratch"] = _scratch(given["scratch"], given, before)
     if before is not None:
-        return renewed(before, given)
+        return renewed(before, given, out)
     if not given["methods"]:
         raise RunError("--methods names none; write --methods equilibrium,magnitude,taylor or --methods all")
     made = asked(**given)
@@ -218,9 +221,10 @@ def _require_runs(found: Comparison) -> None:
 
     empty = [b.budget for b in found.blocks if not any(row.runs for row in b.rows if row.role == "method")]
     if empty and found.failures:
+        out = f", and --drop {empty[0].replace(',', '+')} takes a budget out" if len(found.blocks) > len(empty) else ""
         raise RunError(
             f"no method has a finished run at {', '.join(empty)}; what failed is listed above with its error. --retry "
-            f"makes those runs again, and --drop {empty[0].replace(',', '+')} takes a budget out"
+            f"makes those runs again{out}"
         )
 
 
@@ -231,6 +235,8 @@ def _seeds(text: str) -> tuple[int, ...]:
         given = tuple(int(part) for part in text.removesuffix(",").split(","))
     except ValueError:
         raise RunError(f"--seeds {text!r}: write how many, 3, or which, 0,1,2") from None
+    if any(not 0 <= seed < 2**32 for seed in given):
+        raise RunError(f"--seeds {text!r}: a seed is a whole number from 0 to {2**32 - 1}")
     if "," in text:
         return tuple(dict.fromkeys(given))
     if given[0] < 1:
@@ -246,5 +252,6 @@ def _axes(texts: list[str]) -> dict[str, tuple[Any, ...]]:
         name, equals, values = text.partition("=")
         if not equals or not values:
             raise RunError(f"--grid {text!r}: write NAME=VALUE,VALUE")
-        axes[name] = tuple(read_value(value) for value in values.split(","))
+        read = (read_value(value) for value in values.split(","))
+        axes[name] = (*axes.get(name, ()), *(value for value in read if value not in axes.get(name, ())))
     return axes

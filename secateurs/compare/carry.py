@@ -13,11 +13,13 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import RunInterrupted, SecateursError
 from ..recipes import FOLDER, After, Tracking, hold_against, prune, read_test, tell
 from ..records import RECORD_FILE
 from ..storage import write_json
+from .columns import OtherVersion, read_row
 from .index import Index
 from .schedule import Job, Outcome
 
@@ -98,10 +100,12 @@ def _carry(job: Job, place: Place) -> None:
 
 
 def _damaged(path: Path) -> bool:
-    """Whether a file is there and no JSON. We write it whole or not at all; disks do not."""
+    """Whether a file is there and no record. We write it whole or not at all; disks do not."""
     try:
-        json.loads(path.read_text(encoding="utf-8"))
+        read_row(path.read_bytes(), "")
     except FileNotFoundError:
+        return False
+    except OtherVersion:
         return False
     except ValueError:
         return True
@@ -116,6 +120,17 @@ def failed(job: Job, place: Place, error: str) -> Outcome:
         | {"config": job.config.model_dump(mode="json")},
     )
     return Outcome(error=error)
+
+
+def failure_at(path: Path) -> dict[str, Any] | None:
+    """What is written down of a run that failed; None where that was broken, and the run is made again."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    whole = isinstance(found, dict) and {"label", "budget", "seed", "error"} <= set(found)
+    config = found.get("config") if whole else None
+    return found if isinstance(config, dict) and isinstance(config.get("options"), dict) else None
 
 
 def forget(place: Place) -> None:
@@ -139,8 +154,8 @@ def ended(place: Place) -> dict[str, Outcome]:
     """Every run that ended, by hash."""
     out: dict[str, Outcome] = {}
     for path in sorted((place.folder / FAILURES).glob("*.json")):
-        with contextlib.suppress(ValueError, KeyError):
-            out[path.stem] = Outcome(error=json.loads(path.read_text(encoding="utf-8"))["error"])
+        if (why := failure_at(path)) is not None:
+            out[path.stem] = Outcome(error=why["error"])
     columns = ("folder", "validation", "accuracy", "latency_ms")
     with Index(place.folder) as index:
         for row in index.rows(columns=columns):

@@ -154,6 +154,10 @@ COLUMNS = (
 NAMES = tuple(column.name for column in COLUMNS)
 
 
+class OtherVersion(ValueError):
+    """A record that another release wrote, or will read."""
+
+
 def read_row(text: bytes, folder: str) -> list[str | int | float | None]:
     """A record's row.
 
@@ -171,7 +175,7 @@ def read_row(text: bytes, folder: str) -> list[str | int | float | None]:
         raise ValueError(f"not a Secateurs record: it has no {lacking[0]!r}")
     version = found.get("schema_version", SCHEMA_VERSION)
     if version != SCHEMA_VERSION:
-        raise ValueError(f"schema version {version}, and this installation reads {SCHEMA_VERSION}")
+        raise OtherVersion(f"schema version {version}, and this installation reads {SCHEMA_VERSION}")
     found["folder"] = folder
     try:
         return [column.value(found) for column in COLUMNS]

@@ -38,7 +38,8 @@ class Answers:
         self._kept: dict[str, Any] = {}
         self._fresh = False
         with contextlib.suppress(OSError, ValueError):
-            self._kept = json.loads(self._path.read_text(encoding="utf-8"))
+            kept = json.loads(self._path.read_text(encoding="utf-8"))
+            self._kept = kept if isinstance(kept, dict) else {}
 
     def flipped(self, dense: Sequence[RunRow], pruned: Sequence[RunRow]) -> int:
         """How many test examples change their commonest answer."""

@@ -37,7 +37,7 @@ def standing(folder: Path) -> Asked | None:
         return None
     try:
         return Asked.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError, SecateursError) as error:
+    except (ValidationError, UnicodeDecodeError, SecateursError, OSError) as error:
         what = "it is damaged"
         if isinstance(error, ValidationError):
             detail = error.errors()[0]
@@ -70,12 +70,13 @@ def joined(request: Asked, folder: Path, drop: Sequence[str] = ()) -> Asked:
     return request if before is None else together(without(before, drop), request, folder)
 
 
-def renewed(before: Asked, given: dict[str, Any]) -> Asked:
+def renewed(before: Asked, given: dict[str, Any], folder: Path) -> Asked:
     """What a folder was asked for, with what is given now; what can grow has grown.
 
     Raises:
-        SecateursError: see :func:`secateurs.compare.asked`.
+        SecateursError: see :func:`secateurs.compare.asked`; or what is given cannot be another.
     """
+    _require_same(before, before.model_copy(update={k: v for k, v in given.items() if k not in GROWING}), folder)
     fields = {name: getattr(before, name) for name in Asked.model_fields}
     grown = {name: _both(fields[name], value) for name, value in given.items() if name in GROWING}
     if before.search is not None and set(grown.get("methods", ())) - set(before.methods):
@@ -98,19 +99,27 @@ def together(before: Asked, now: Asked, folder: Path) -> Asked:
                 f"{name!r} has changed since the comparison in {str(folder)!r} was begun: what its runs tell of one "
                 "model or one data set would be said of two. Restore the file, or give another --out"
             )
-    growing = GROWING if now.search is None else GROWING[1:]  # a search chooses from the same methods to its end
-    for name in Asked.model_fields:
-        if name not in growing and _fixed(before, name) != _fixed(now, name):
-            raise RunError(
-                f"{str(folder)!r} holds a comparison with {_said(name, before)}, and this one has {_said(name, now)}: "
-                "their runs cannot be compared. Give the same, or another --out"
-            )
+    _require_same(before, now, folder)
+    growing = _growing(now)
     grown: dict[str, Any] = {"found": before.found, "files": {**before.files, **now.files}}
     if before.search is not None and now.search is not None:
         grown["search"] = max(before.search, now.search, key=lambda search: search.trials)
     for name in growing:
         grown[name] = _both(getattr(before, name), getattr(now, name))
     return now.model_copy(update=grown)
+
+
+def _growing(request: Asked) -> tuple[str, ...]:
+    return GROWING if request.search is None else GROWING[1:]  # a search chooses from the same methods to its end
+
+
+def _require_same(before: Asked, now: Asked, folder: Path) -> None:
+    for name in Asked.model_fields:
+        if name not in _growing(now) and _fixed(before, name) != _fixed(now, name):
+            raise RunError(
+                f"{str(folder)!r} holds a comparison with {_said(name, before)}, and this one has {_said(name, now)}: "
+                "their runs cannot be compared. Give the same, or another --out"
+            )
 
 
 def _both(first: tuple[Any, ...], second: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -143,7 +152,7 @@ def without(before: Asked, drop: Sequence[str]) -> Asked:
     """What a folder was asked for, less methods, budgets and seeds. Their runs stay where they are.
 
     Args:
-        drop: ``snip``, ``macs=0.01``, ``seed=3``, with commas between them.
+        drop: ``snip``, ``scratch:snip``, ``macs=0.01``, ``seed=3``, with commas between them.
     Raises:
         RunError: one of them is not there, or the others are held against it.
     """
@@ -154,17 +163,22 @@ def without(before: Asked, drop: Sequence[str]) -> Asked:
             shown = ", ".join(str(x).replace(",", "+") for x in there)
             raise RunError(f"--drop {part}: it is not among the {name} of this comparison, {shown}")
         left = tuple(x for x in there if x != value)
-        if value in (before.against, "random"):
+        if name == "methods" and value in (before.against, "random"):
             raise RunError(f"--drop {part}: the others are held against it")
+        if name == "seeds" and before.search is not None and value == before.seeds[0]:
+            raise RunError(f"--drop {part}: the search looks at this seed to its end; use another --out")
         if name == "methods" and before.search is not None:
             raise RunError(f"--drop {part}: a search chooses from the same methods to its end; use another --out")
-        before = before.model_copy(update={name: left, "scratch": tuple(x for x in before.scratch if x != value)})
+        scratch = tuple(x for x in before.scratch if x != value)
+        before = before.model_copy(update={"scratch": scratch, name: left})
     return before
 
 
 def _named(part: str) -> tuple[str, str | int | Budget]:
     """Which part of a request a text names, and its value there."""
     name, equals, value = part.partition("=")
+    if part.startswith("scratch:"):
+        return "scratch", part.removeprefix("scratch:")
     if not equals:
         return "methods", part
     if name in ("seed", "seeds"):

@@ -121,7 +121,10 @@ def choosing(asked: Asked) -> list[str] | None:
     if asked.grid == ({},):
         words = ["--no-tune"]
     elif not _usual(asked):
-        axes = {name: tuple(dict.fromkeys(p[name] for p in asked.grid if name in p)) for p in asked.grid for name in p}
+        axes: dict[str, list[Any]] = {}
+        for name, value in (item for point in asked.grid for item in point.items()):
+            if value not in axes.setdefault(name, []):  # a list is no key
+                axes[name].append(value)
         if product(axes) != asked.grid or asked.search is not None:
             return None
         return _grids(axes)

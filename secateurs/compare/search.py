@@ -44,6 +44,7 @@ def search(asked: Asked, place: Place, pool: Pool, *, progress: bool = True) -> 
         studies = [Study(asked, budget, axes, storage) for budget in asked.budgets]
         with Progress(sum(study.left for study in studies), shown=progress, what="trials") as bar:
             _run(studies, place, pool, bar)
+        _keep(studies, place)  # also what was told just before a search was killed
         return tuple(study.found() for study in studies)
 
 
@@ -82,6 +83,10 @@ def _tell(
     for study, number in trials:
         study.tell(number, outcome)
         bar.ended(job, outcome)
+    _keep(studies, place)
+
+
+def _keep(studies: list[Study], place: Place) -> None:
     write_json(place.folder / TRIED, [row.model_dump(mode="json") for study in studies for row in study.tried()])
 
 
@@ -192,6 +197,7 @@ def _made(trial: Any) -> dict[str, Any]:
 def tried(folder: Path) -> list[Tried]:
     """What the searches in a comparison's folder have tried so far."""
     path = folder / TRIED
-    if not path.exists():
+    try:
+        return [Tried(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    except (FileNotFoundError, ValueError, TypeError):  # a search writes it anew from its studies
         return []
-    return [Tried(**row) for row in json.loads(path.read_text(encoding="utf-8"))]

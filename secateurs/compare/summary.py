@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import RunError
 from ..records import Block, Comparison, Failure, Record, Row, RunRow
 from ..spec import Budget
-from .carry import FAILURES, RUNS, Place, ended
+from .carry import FAILURES, RUNS, Place, ended, failure_at
 from .exemplars import Answers, changed
 from .index import Index
 from .joining import standing
@@ -188,8 +188,7 @@ def _failures(place: Place, schedule: Schedule, asked: Asked) -> list[Failure]:
     wanted = {job.key for cell in schedule.cells() for job in schedule.everything(cell)}
     out = []
     for path in sorted((place.folder / FAILURES).glob("*.json")):
-        if path.stem in wanted:
-            told = json.loads(path.read_text(encoding="utf-8"))
+        if path.stem in wanted and (told := failure_at(path)) is not None:
             names = {"method": told["label"], "budget": told["budget"], "seed": told["seed"], "error": told["error"]}
             options = _own(told["config"]["options"], asked)
             out.append(Failure(hash=path.stem, options=options, **names))

@@ -240,9 +240,17 @@ def test_a_record_that_was_broken_is_made_again(tmp_path: Path) -> None:
     request = wanted(seeds=(0,), grid=({},), scratch=(), epochs=1)
     found = compare(request, tmp_path / "c", QUIET)
     path = tmp_path / "c" / found.runs[1].folder / "record.json"
-    path.write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8")
-    again = compare(request, tmp_path / "c", QUIET)
-    assert not again.failures and told(again) == told(found)
+    whole = path.read_text(encoding="utf-8")
+    for broken in (whole[:100], "{}"):
+        path.write_text(broken, encoding="utf-8")
+        again = compare(request, tmp_path / "c", QUIET)
+        assert not again.failures and told(again) == told(found)
+    failures = tmp_path / "c" / "failures"
+    failures.mkdir(exist_ok=True)
+    for broken in ("", "[]", "{}", '{"error": "e"}'):
+        (failures / f"{found.runs[1].hash}.json").write_text(broken, encoding="utf-8")
+        (tmp_path / "c" / "answers.json").write_text(broken, encoding="utf-8")
+        assert told(compare(request, tmp_path / "c", QUIET)) == told(found)
 
 
 def test_latencies_are_compared_within_a_round(done: tuple[Comparison, Path]) -> None:

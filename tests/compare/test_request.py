@@ -109,6 +109,7 @@ COMMANDS = [
     "--methods taylor,snip --budgets macs=0.5+params=0.3 --no-tune --seeds 1,4",
     "--methods magnitude --budgets macs=40k --scratch none --against magnitude --seeds 3,",
     "--methods fisher,taylor --budgets macs=0.5 --grid lr=1e-3,1e-2 --grid cut=0.25,0.5 --scratch all",
+    "--methods taylor --budgets macs=0.123456789,40M --grid lr=1e-3 --grid lr=1e-2",
     "--methods snip --budgets params=0.1 --against taylor --set lr=0.01 --set allocation=uniform",
     "--methods taylor --budgets params=0.1 --granularity weight --mixed-precision bf16 --epochs 3 --batch-size 64",
     "--budgets latency=0.02ms --search --trials 7 --grid cut=0.25,0.5",
@@ -166,15 +167,15 @@ def test_a_file_that_was_changed_is_another_model(tmp_path: Path) -> None:
 
 def test_what_is_not_named_is_as_it_was(tmp_path: Path) -> None:
     before = asked(**BASE, epochs=7, grid=({"lr": 0.1},), seeds=(0, 4), scratch=("taylor",), options={"clip": 1.0})
-    more = renewed(before, {"methods": ("snip",), "seeds": (5,)})
+    more = renewed(before, {"methods": ("snip",), "seeds": (5,)}, Path("c"))
     assert more.methods == ("taylor", "magnitude", "random", "snip") and more.seeds == (0, 4, 5)
     assert more.model_copy(update={"methods": before.methods, "seeds": before.seeds}) == before
-    with pytest.raises(RunError, match=r"--set clip=1.0, and this one has --set clip=2.0"):
-        together(before, renewed(before, {"options": {"clip": 2.0}}), tmp_path)
+    with pytest.raises(RunError, match=r"--set clip=1.0, and this one has --set clip=2.0 --set lr=0.2"):
+        renewed(before, {"options": {"clip": 2.0, "lr": 0.2}}, tmp_path)  # not: the grid varies lr
     with pytest.raises(RunError, match=r"--grid lr=0.1, and this one has --no-tune"):
-        together(before, renewed(before, {"grid": ({},)}), tmp_path)
+        renewed(before, {"grid": ({},)}, tmp_path)
     with pytest.raises(RunError, match=r"no --set"):
-        together(renewed(before, {"options": {}}), before, tmp_path)
+        together(asked(**BASE, epochs=7, grid=({"lr": 0.1},)), before, tmp_path)
 
 
 def test_mistakes_can_be_taken_out() -> None:
@@ -198,20 +199,34 @@ def test_mistakes_can_be_taken_out() -> None:
 
 def test_the_last_one_can_be_replaced_and_not_just_taken_out() -> None:
     before = without(asked(**BASE, seeds=(0,)), ["macs=0.5", "seed=0"])
-    assert renewed(before, {"budgets": (Budget(macs=0.2),), "seeds": (3,)}).budgets == (Budget(macs=0.2),)
+    assert renewed(before, {"budgets": (Budget(macs=0.2),), "seeds": (3,)}, Path("c")).budgets == (Budget(macs=0.2),)
     with pytest.raises(BudgetError, match="at least one budget"):
-        renewed(before, {"seeds": (3,)})
+        renewed(before, {"seeds": (3,)}, Path("c"))
     with pytest.raises(RunError, match="at least one seed"):
-        renewed(before, {"budgets": (Budget(macs=0.2),)})
+        renewed(before, {"budgets": (Budget(macs=0.2),)}, Path("c"))
 
 
 def test_a_search_keeps_its_methods() -> None:
     before = asked(**{**BASE, "methods": ("taylor", "snip")}, search=Search(trials=3), scratch=("taylor", "snip"))
-    assert renewed(before, {"methods": ("taylor",), "search": Search(trials=5)}).methods == before.methods
+    assert renewed(before, {"methods": ("taylor",), "search": Search(trials=5)}, Path("c")).methods == before.methods
     with pytest.raises(
         RunError, match="--methods fisher: a search chooses from the same methods to its end, here taylor"
     ):
-        renewed(before, {"methods": ("fisher",)})
+        renewed(before, {"methods": ("fisher",)}, Path("c"))
+
+
+def test_a_search_keeps_the_seed_that_it_looks_at_and_scratch_can_go() -> None:
+    before = asked(**BASE, search=Search(trials=3), seeds=(0, 1), scratch=("taylor",))
+    assert without(before, ["seed=1", "scratch:taylor"]).scratch == ()
+    with pytest.raises(RunError, match="looks at this seed to its end"):
+        without(before, ["seed=0"])
+
+
+def test_lists_are_values_of_a_grid_too() -> None:
+    from secateurs.compare.protocol import command
+
+    made = asked(**BASE, grid=({"recovery": ["batchnorm"]}, {"recovery": ["reweight"]}))
+    assert """--grid 'recovery=["batchnorm"],["reweight"]'""" in command(made)
 
 
 def test_options_go_to_those_who_have_them() -> None:
