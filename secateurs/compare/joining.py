@@ -171,6 +171,8 @@ def without(before: Asked, drop: Sequence[str]) -> Asked:
             raise RunError(f"--drop {part}: a search chooses from the same methods to its end; use another --out")
         scratch = tuple(x for x in before.scratch if x != value)
         before = before.model_copy(update={"scratch": scratch, name: left})
+        if lost := before.strange():
+            raise RunError(f"--drop {part}: it alone has the option {lost[0]!r} of this comparison; use another --out")
     return before
 
 

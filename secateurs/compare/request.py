@@ -135,15 +135,20 @@ class Asked(Frozen):
         varied = {name for point in self._points() for name in point}
         for name in varied & set(self.options):
             raise RunError(f"--set {name} gives it to all, and --grid {name} varies it; leave one of them out")
-        had = {name for method in self.methods for name in METHODS[method].options.model_fields}
-        for name in sorted(varied | set(self.options)):
-            if name not in had:
-                raise RunError(f"no method of this comparison has an option {name!r}; {suggest(name, had)}")
+        for name in self.strange():
+            had = {name for method in self.methods for name in METHODS[method].options.model_fields}
+            raise RunError(f"no method of this comparison has an option {name!r}; {suggest(name, had)}")
         for method, point in itertools.product(self.methods, self._points()):
             read_options(METHODS[method].options, method, _known(method, {**self.options, **point}))
         for name in self.scratch:
             if name not in self.methods:
                 raise RunError(f"--scratch {name}: it is none of the methods compared, {', '.join(self.methods)}")
+
+    def strange(self) -> list[str]:
+        """Options that are given or varied, and that no method has."""
+        given = {*self.options, *(name for point in self._points() for name in point)}
+        had = {name for method in self.methods for name in METHODS[method].options.model_fields}
+        return sorted(given - had)
 
     def _points(self) -> Iterator[Mapping[str, Any]]:
         """Every point of the grid, and every value that a search is told to choose from."""

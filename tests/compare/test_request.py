@@ -229,6 +229,12 @@ def test_lists_are_values_of_a_grid_too() -> None:
     assert """--grid 'recovery=["batchnorm"],["reweight"]'""" in command(made)
 
 
+def test_whose_option_it_is_stays() -> None:
+    before = asked(**{**BASE, "methods": ("taylor", "gradual")}, grid=({"power": 1.0}, {"power": 3.0}))
+    with pytest.raises(RunError, match="--drop gradual: it alone has the option 'power'"):
+        without(before, ["gradual"])
+
+
 def test_options_go_to_those_who_have_them() -> None:
     made = asked(**BASE, options={"cut": 0.3}, grid=({"lr": 0.1}, {"lr": 0.1, "calibration": 3}))
     half = Budget(macs=0.5)
