@@ -122,7 +122,9 @@ class Study:
         """Trials to carry out: what an earlier search left unfinished, then new ones, each made when asked for."""
         assert self._asked.search is not None
         for left in self._trials("RUNNING"):
-            # What was suggested before is suggested again; only the identifier is not public.
+            # What was suggested before is suggested again, and the rest as it would have been; only the identifier is
+            # not public.
+            self._study.sampler = self._sampler(left.number)
             yield self._proposed(self._optuna.trial.Trial(self._study, left._trial_id))
         while (asked := len(self._trials("COMPLETE", "FAIL", "RUNNING"))) < self._asked.search.trials:
             self._study.sampler = self._sampler(asked)
