@@ -155,9 +155,6 @@ def _asked(out: Path, drop: list[str], named: dict[str, Any], **tuned: Any) -> A
             )
         given = {"methods": SEARCHED if "search" in given else (), "budgets": (), "scratch": "first", **given}
     if "scratch" in given:
-        if before is not None and before.scratch and given["scratch"] == "none":
-            there = f"scratch:{before.scratch[0]}"
-            raise RunError(f"--scratch none: this comparison has {there}; --drop {there} takes it out")
         given["scratch"] = _scratch(given["scratch"], given, before)
     if before is not None:
         return renewed(before, given, out)
@@ -194,7 +191,11 @@ def _tuned(before: Asked | None, grid: list[str], no_tune: bool, search: bool, t
 def _scratch(text: str, given: dict[str, Any], before: Asked | None) -> tuple[str, ...]:
     """Methods whose networks are trained from scratch too; of a search ``first`` is whatever it chooses."""
     from ..compare import read_methods
+    from ..errors import RunError
 
+    if text == "none" and before is not None and before.scratch:
+        there = f"scratch:{before.scratch[0]}"
+        raise RunError(f"--scratch none: this comparison has {there}; --drop {there} takes it out")
     names = tuple(given.get("methods") or (before.methods if before is not None else ()))
     meant = {"all": names, "first": names if "search" in given else names[:1], "none": ()}
     return meant[text] if text in meant else read_methods([text])
@@ -245,6 +246,7 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def _axes(texts: list[str]) -> dict[str, tuple[Any, ...]]:
+    from ..compare import distinct
     from ..errors import RunError
 
     axes: dict[str, tuple[Any, ...]] = {}
@@ -252,6 +254,5 @@ def _axes(texts: list[str]) -> dict[str, tuple[Any, ...]]:
         name, equals, values = text.partition("=")
         if not equals or not values:
             raise RunError(f"--grid {text!r}: write NAME=VALUE,VALUE")
-        read = (read_value(value) for value in values.split(","))
-        axes[name] = (*axes.get(name, ()), *(value for value in read if value not in axes.get(name, ())))
+        axes[name] = distinct((*axes.get(name, ()), *(read_value(value) for value in values.split(","))))
     return axes

@@ -93,9 +93,14 @@ def _runs(row: Row, seeds: int) -> str:
 
 
 def _percent(found: Estimate | None) -> str:
+    return _ratio(found, 100)
+
+
+def _ratio(found: Estimate | None, unit: float = 1) -> str:
+    """The mean and half of its interval."""
     if found is None:
         return "–"
-    return f"{100 * found.mean:.2f}" + ("" if found.high is None else f" ± {100 * (found.high - found.mean):.2f}")
+    return f"{unit * found.mean:.2f}" + ("" if found.high is None else f" ± {unit * (found.high - found.mean):.2f}")
 
 
 def _difference(found: Difference | None) -> str:
@@ -107,12 +112,6 @@ def _difference(found: Difference | None) -> str:
 
 def _amount(found: Estimate | None) -> str:
     return "–" if found is None else f"{found.mean:,.0f}"
-
-
-def _ratio(found: Estimate | None) -> str:
-    if found is None:
-        return "–"
-    return f"{found.mean:.2f}" + ("" if found.high is None else f" ± {found.high - found.mean:.2f}")
 
 
 def _figure(found: Estimate | None, unit: str) -> str:

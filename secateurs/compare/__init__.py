@@ -17,6 +17,7 @@ _WHERE = {
     "Index": "index",
     "asked": "request",
     "compare": "sweep",
+    "distinct": "request",
     "origin": "workers",
     "product": "request",
     "read_budgets": "request",
@@ -37,6 +38,7 @@ __all__ = [
     "Index",
     "asked",
     "compare",
+    "distinct",
     "origin",
     "product",
     "read_budgets",
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     from .index import Index
     from .joining import renewed, standing, without
     from .rates import usual_grid
-    from .request import Asked, Search, asked, product, read_budgets, read_methods
+    from .request import Asked, Search, asked, distinct, product, read_budgets, read_methods
     from .space import SEARCHED
     from .summary import summarise, summed_up
     from .sweep import How, compare

@@ -103,9 +103,7 @@ def _damaged(path: Path) -> bool:
     """Whether a file is there and no record. We write it whole or not at all; disks do not."""
     try:
         read_row(path.read_bytes(), "")
-    except FileNotFoundError:
-        return False
-    except OtherVersion:
+    except (FileNotFoundError, OtherVersion):
         return False
     except ValueError:
         return True

@@ -15,7 +15,7 @@ from ..errors import RunError, SecateursError
 from ..spec import Budget, written
 from ..storage import write_json
 from .protocol import choosing
-from .request import Asked, Search, asked, read_budgets
+from .request import Asked, Search, asked, distinct, read_budgets
 
 ASKED_FILE = "comparison.json"
 GROWING = ("methods", "budgets", "seeds", "scratch")
@@ -78,7 +78,7 @@ def renewed(before: Asked, given: dict[str, Any], folder: Path) -> Asked:
     """
     _require_same(before, before.model_copy(update={k: v for k, v in given.items() if k not in GROWING}), folder)
     fields = {name: getattr(before, name) for name in Asked.model_fields}
-    grown = {name: _both(fields[name], value) for name, value in given.items() if name in GROWING}
+    grown = {name: distinct((*fields[name], *value)) for name, value in given.items() if name in GROWING}
     if before.search is not None and set(grown.get("methods", ())) - set(before.methods):
         raise RunError(
             f"--methods {','.join(given['methods'])}: a search chooses from the same methods to its end, here "
@@ -100,12 +100,11 @@ def together(before: Asked, now: Asked, folder: Path) -> Asked:
                 "model or one data set would be said of two. Restore the file, or give another --out"
             )
     _require_same(before, now, folder)
-    growing = _growing(now)
     grown: dict[str, Any] = {"found": before.found, "files": {**before.files, **now.files}}
     if before.search is not None and now.search is not None:
         grown["search"] = max(before.search, now.search, key=lambda search: search.trials)
-    for name in growing:
-        grown[name] = _both(getattr(before, name), getattr(now, name))
+    for name in _growing(now):
+        grown[name] = distinct((*getattr(before, name), *getattr(now, name)))
     return now.model_copy(update=grown)
 
 
@@ -120,11 +119,6 @@ def _require_same(before: Asked, now: Asked, folder: Path) -> None:
                 f"{str(folder)!r} holds a comparison with {_said(name, before)}, and this one has {_said(name, now)}: "
                 "their runs cannot be compared. Give the same, or another --out"
             )
-
-
-def _both(first: tuple[Any, ...], second: tuple[Any, ...]) -> tuple[Any, ...]:
-    either = (*first, *second)
-    return tuple(x for i, x in enumerate(either) if x not in either[:i])
 
 
 def _fixed(request: Asked, name: str) -> Any:

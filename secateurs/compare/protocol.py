@@ -10,7 +10,7 @@ from typing import Any
 from ..records import Record
 from ..spec import written
 from .rates import USUAL
-from .request import Asked, product
+from .request import Asked, distinct, product
 
 
 def protocol(asked: Asked, record: Record | None) -> list[str]:
@@ -121,10 +121,7 @@ def choosing(asked: Asked) -> list[str] | None:
     if asked.grid == ({},):
         words = ["--no-tune"]
     elif not _usual(asked):
-        axes: dict[str, list[Any]] = {}
-        for name, value in (item for point in asked.grid for item in point.items()):
-            if value not in axes.setdefault(name, []):  # a list is no key
-                axes[name].append(value)
+        axes = {name: distinct([p[name] for p in asked.grid if name in p]) for point in asked.grid for name in point}
         if product(axes) != asked.grid or asked.search is not None:
             return None
         return _grids(axes)

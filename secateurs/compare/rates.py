@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..recipes import TrainOptions, read_options
+from ..recipes import TrainOptions, known_to, read_options
 from ..zoo import build_model, load_data
 
 # Around each optimizer's default, before and after the cut alike: methods that cut first know only one of the two.
@@ -26,5 +26,4 @@ def trained_with(model: str, data: str, options: dict[str, Any]) -> str:
     """The optimizer that a model is trained with: adam or sgd."""
     loaded = load_data(data)
     network = build_model(model, classes=loaded.classes, input_shape=loaded.input_shape, seed=0)
-    known = {name: value for name, value in options.items() if name in TrainOptions.model_fields}
-    return read_options(TrainOptions, "any", known).kind(network)
+    return read_options(TrainOptions, "any", known_to(TrainOptions, options)).kind(network)

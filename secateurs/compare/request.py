@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 
 from ..artifact.factory import file_of
 from ..errors import BudgetError, RunError, SecateursError, suggest
 from ..partition import GRANULARITIES
-from ..recipes import METHODS, RunConfig, TrainOptions, find_method, read_options
+from ..recipes import METHODS, RunConfig, TrainOptions, find_method, known_to, read_options
 from ..spec import Budget, Frozen
 from ..storage import sha256
 from ..zoo.files import is_file
 
 NO_METHODS = ("dense", "scratch")  # controls of every comparison, which nobody names
+T = TypeVar("T")
 WHOLE = Budget(groups=1.0)  # the dense network's
 
 
@@ -99,11 +100,11 @@ class Asked(Frozen):
         own = [f.options for f in here if f.method == method]
         if own:
             return (own[0],)
-        shared = ({k: v for k, v in f.options.items() if k in TrainOptions.model_fields} for f in here)
-        points = [_known(method, point) for point in (*self.grid, *shared)]
+        shared = (known_to(TrainOptions, f.options) for f in here)
+        points = [known_to(METHODS[method].options, point) for point in (*self.grid, *shared)]
         if method == "dense":  # it recovers from nothing; points that differ in this alone are one run
             points = [{name: value for name, value in point.items() if name != "recovery_lr"} for point in points]
-        return tuple(point for i, point in enumerate(points) if point not in points[:i])
+        return distinct(points)
 
     def config(self, method: str, budget: Budget, seed: int, point: Mapping[str, Any]) -> RunConfig:
         """One run of the grid. Options that the method does not have are left out."""
@@ -119,7 +120,7 @@ class Asked(Frozen):
             validation=self.validation,
             reference="none",
             mixed_precision=self.mixed_precision,
-            options=_known(method, {**self.options, **point}),
+            options=known_to(METHODS[method].options, {**self.options, **point}),
         )
 
     def require(self) -> None:
@@ -129,17 +130,17 @@ class Asked(Frozen):
             RunError: an unknown granularity; an option that no method has, that is given and varied, or whose value a
                 method refuses; a network from scratch of a method that is not compared.
         """
-        for kind in self.granularity.split("+"):
-            if kind not in GRANULARITIES:
-                raise RunError(f"--granularity {self.granularity}: {suggest(kind, GRANULARITIES)}")
+        for part in self.granularity.split("+"):
+            if part not in GRANULARITIES:
+                raise RunError(f"--granularity {self.granularity}: {suggest(part, GRANULARITIES)}")
         varied = {name for point in self._points() for name in point}
         for name in varied & set(self.options):
             raise RunError(f"--set {name} gives it to all, and --grid {name} varies it; leave one of them out")
         for name in self.strange():
-            had = {name for method in self.methods for name in METHODS[method].options.model_fields}
-            raise RunError(f"no method of this comparison has an option {name!r}; {suggest(name, had)}")
+            raise RunError(f"no method of this comparison has an option {name!r}; {suggest(name, self._had())}")
         for method, point in itertools.product(self.methods, self._points()):
-            read_options(METHODS[method].options, method, _known(method, {**self.options, **point}))
+            kind = METHODS[method].options
+            read_options(kind, method, known_to(kind, {**self.options, **point}))
         for name in self.scratch:
             if name not in self.methods:
                 raise RunError(f"--scratch {name}: it is none of the methods compared, {', '.join(self.methods)}")
@@ -147,19 +148,17 @@ class Asked(Frozen):
     def strange(self) -> list[str]:
         """Options that are given or varied, and that no method has."""
         given = {*self.options, *(name for point in self._points() for name in point)}
-        had = {name for method in self.methods for name in METHODS[method].options.model_fields}
-        return sorted(given - had)
+        return sorted(given - self._had())
+
+    def _had(self) -> set[str]:
+        """Options of all methods."""
+        return {name for method in self.methods for name in METHODS[method].options.model_fields}
 
     def _points(self) -> Iterator[Mapping[str, Any]]:
         """Every point of the grid, and every value that a search is told to choose from."""
         yield from self.grid
         if self.search is not None:
             yield from ({name: value} for name, values in self.search.values.items() for value in values)
-
-
-def _known(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the options that a method has."""
-    return {name: value for name, value in options.items() if name in METHODS[method].options.model_fields}
 
 
 def asked(**given: Any) -> Asked:
@@ -208,10 +207,8 @@ def read_budgets(texts: Sequence[str]) -> tuple[Budget, ...]:
             resource = part.partition("=")[0] if named else resource
             if not named and not resource:
                 raise BudgetError(f"budgets {text!r}: {part!r} names no resource; write macs=0.5,0.25")
-            budget = Budget.parse(*(part if named else f"{resource}={part}").split("+"))
-            if budget not in out:
-                out.append(budget)
-    return tuple(out)
+            out.append(Budget.parse(*(part if named else f"{resource}={part}").split("+")))
+    return distinct(out)
 
 
 def read_methods(texts: Iterable[str]) -> tuple[str, ...]:
@@ -219,6 +216,11 @@ def read_methods(texts: Iterable[str]) -> tuple[str, ...]:
     names = [name.strip() for text in texts for name in text.split(",") if name.strip()]
     everyone = [m for m in METHODS if m not in NO_METHODS]
     return tuple(dict.fromkeys(itertools.chain.from_iterable(everyone if n == "all" else [n] for n in names)))
+
+
+def distinct(values: Sequence[T]) -> tuple[T, ...]:
+    """Each once, in their order; also of what cannot be hashed."""
+    return tuple(value for i, value in enumerate(values) if value not in values[:i])
 
 
 def product(axes: Mapping[str, Sequence[Any]]) -> tuple[dict[str, Any], ...]:

@@ -78,8 +78,7 @@ def _possible(asked: Asked) -> None:
     *_, players = ready(asked.config("random", asked.budgets[0], asked.seeds[0], {}))
     for budget in asked.budgets:
         if budget.latency is None:  # that is known once it was measured
-            targets = budget.targets({name: players.amount(name) for name in budget.given})
-            players.require_reachable(targets, budget.given)
+            players.targets(budget)
 
 
 def _chosen(asked: Asked, folder: Path, how: How) -> Asked:

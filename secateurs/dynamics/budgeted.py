@@ -81,8 +81,7 @@ class Budgeted(Dynamics):
         if "latency" in names and "latency" not in players.structure.terms:
             raise BudgetError(f"budget {self.budget}: nobody has measured yet what the layers take on this device")
         self.dense = {name: players.amount(name) for name in names}
-        self.targets = self.budget.targets(self.dense)
-        players.require_reachable(self.targets, self.budget.given)
+        self.targets = players.targets(self.budget)
         return {}
 
     def amounts(self, done: float) -> dict[str, float]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import BudgetError
 from ..shapes import AtomMask, Mask, PerPlayer
+from ..spec import Budget
 from ..structure import Structure
 from ..structure.types import Cost
 from .gate import Gate
@@ -163,6 +164,16 @@ class Players(Limited):
         return Players(
             self.model, structure, layers, atoms, gates, self.example_inputs, self.granularity, self.ignore
         ).round_auto_to(self.auto)
+
+    def targets(self, budget: Budget) -> dict[str, float]:
+        """The absolute amounts of a budget, by resource.
+
+        Raises:
+            BudgetError: see :meth:`require_reachable`; an amount above the dense network's own.
+        """
+        found = budget.targets({name: self.amount(name) for name in budget.given})
+        self.require_reachable(found, budget.given)
+        return found
 
     def require_reachable(self, targets: Mapping[str, float], asked: Mapping[str, float] | None = None) -> None:
         """Check that absolute amounts can be met at all. Where they cannot, what 'auto' rounds to is halved until they

@@ -11,7 +11,7 @@ from .finish import versions
 from .flagship import EquilibriumOptions, EquilibriumRun
 from .levels import LevelsRun
 from .oneshot import OneShotOptions, OneShotRun
-from .options import RATES, TrainOptions, read_options
+from .options import RATES, TrainOptions, known_to, read_options
 from .pruning import Pruning
 from .registry import METHODS, Method, find_method
 from .run import After, prune, ready
@@ -47,6 +47,7 @@ __all__ = [
     "find_method",
     "hold_against",
     "inspect_model",
+    "known_to",
     "prune",
     "read_options",
     "read_test",

@@ -125,6 +125,11 @@ class TrainOptions(Frozen):
 Options = TypeVar("Options", bound=TrainOptions)
 
 
+def known_to(kind: type[TrainOptions], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some options that a kind has."""
+    return {name: value for name, value in given.items() if name in kind.model_fields}
+
+
 def read_options(kind: type[Options], method: str, given: Mapping[str, Any]) -> Options:
     """Validate a method's options.
 

@@ -90,8 +90,7 @@ class Pruning(Callback):
         self.listener: Callable[[int, int, dict[str, float]], None] | None = None
         self.moments = 0
         self._loss: float | None = None
-        self.targets = budget.targets({name: players.amount(name) for name in budget.given})
-        players.require_reachable(self.targets, budget.given)
+        self.targets = players.targets(budget)
         self.latency: Clock | None = None
 
     # -- what a method supplies ---------------------------------------------------------------------------

@@ -61,7 +61,7 @@ def verdict(comparison: Comparison) -> str:
     for block in ready:
         if block.winner:
             won.setdefault(block.winner, []).append(block.budget)
-        elif len(_methods_of(block)) == 1:
+        elif len(columns.methods_of(block)) == 1:
             alone.append(f"{block.budget} has only one method, {columns.leader(block)}")
         else:
             led.setdefault(columns.leader(block), []).append(block.budget)
@@ -80,12 +80,6 @@ def _leading(led: dict[str, list[str]], seeds: int) -> str:
     (first, where), *others = led.items()
     parts = [f"{first} leads at {_listed(where)}", *(f"{name} at {_listed(budgets)}" for name, budgets in others)]
     return f"{_listed(parts)}, {why}"
-
-
-def _methods_of(block: Block) -> list[str]:
-    """Methods with an accuracy, the best first, without controls."""
-    rows = [row for row in columns.ranked(block.rows) if row.role == "method" and "accuracy" in row.figures]
-    return [row.method for row in rows]
 
 
 def _listed(names: Sequence[str]) -> str:

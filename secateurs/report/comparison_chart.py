@@ -64,8 +64,7 @@ def _caption(comparison: Comparison) -> Html:
             f"{bars if several else once}Lines join a method’s budgets. {dense}Controls are grey. "
             "The dotted steps are the Pareto front over the means of all methods, also of those that are not shown: no "
             "other method was better at the same cost. Where all cost the same, they stand side by side. Press a point "
-            "for the run’s report and the command that exports "
-            "its network."
+            "for the run’s report and the command that exports its network."
         )
     )
 

@@ -117,10 +117,14 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: -row.figures["accuracy"].mean if "accuracy" in row.figures else 1.0)
 
 
+def methods_of(block: Block) -> list[str]:
+    """Methods with an accuracy, the best first, without controls."""
+    return [row.method for row in ranked(block.rows) if row.role == "method" and "accuracy" in row.figures]
+
+
 def leader(block: Block) -> str:
     """The method with the highest mean accuracy; empty where none has any."""
-    rows = [row for row in ranked(block.rows) if row.role == "method" and "accuracy" in row.figures]
-    return rows[0].method if rows else ""
+    return next(iter(methods_of(block)), "")
 
 
 def standing(blocks: Sequence[Block]) -> list[str]:
