@@ -23,10 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from secateurs.compare import summed_up
-from secateurs.records import Comparison
+from secateurs.records import CLOCKS, Comparison
 from secateurs.storage import load_tree
-
-CLOCKS = {"latency_ms", "seconds", "peak_memory", "joules", "command"}
 
 
 def command(folder: Path, epochs: int) -> list[str]:
@@ -67,13 +65,13 @@ def same(before: dict[str, Any], after: dict[str, Any] | None) -> bool:
 
 def judged(found: Comparison) -> list[Any]:
     """What does not depend on clocks."""
-    return [*(run.model_dump(exclude=CLOCKS) for run in found.runs), *(b.sentence for b in found.blocks)]
+    return [*(run.model_dump(exclude={*CLOCKS, "command"}) for run in found.runs), *(b.sentence for b in found.blocks)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng = random.Random(args.seed)

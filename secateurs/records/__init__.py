@@ -1,6 +1,6 @@
 """Results as data: schemas that producers fill and the report reads. No torch here."""
 
-from .comparison import Block, Comparison, Difference, Estimate, Exemplar, Failure, Row, RunRow, Tried
+from .comparison import CLOCKS, Block, Comparison, Difference, Estimate, Exemplar, Failure, Row, RunRow, Tried
 from .run import (
     RECORD_FILE,
     Certificate,
@@ -20,6 +20,7 @@ from .run import (
 from .schema import Schema
 
 __all__ = [
+    "CLOCKS",
     "RECORD_FILE",
     "Block",
     "Certificate",

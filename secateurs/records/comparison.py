@@ -57,6 +57,10 @@ class RunRow(Schema):
     command: str = Field(default="", description="that exports this network")
 
 
+# What the clock and the machine have a say in: two equal runs differ in these alone, and in where they lie.
+CLOCKS = frozenset({"latency", "latency_ms", "seconds", "peak_memory", "joules"})
+
+
 class Row(Schema):
     """One method at one budget, over seeds. ``figures`` holds whatever was measured, by the names of RunRow."""
 

@@ -20,7 +20,7 @@ from secateurs.compare.carry import Place
 from secateurs.compare.pool import Processes
 from secateurs.compare.workers import share
 from secateurs.errors import DataError, RunError, UnknownNameError
-from secateurs.records import Comparison, Record
+from secateurs.records import CLOCKS, Comparison, Record
 from secateurs.spec import Budget
 
 QUIET = How(progress=False, threads=1)
@@ -35,8 +35,7 @@ def wanted(**given: Any) -> Any:
 
 def told(found: Comparison) -> dict[str, Any]:
     """What does not depend on clocks."""
-    clocks = {"latency", "latency_ms", "seconds", "peak_memory", "joules", "command"}
-    runs = [run.model_dump(exclude=clocks) for run in found.runs]
+    runs = [run.model_dump(exclude={*CLOCKS, "command"}) for run in found.runs]
     rows = [(r.method, r.figures.get("accuracy"), r.against, r.best) for b in found.blocks for r in b.rows]
     return {"runs": runs, "rows": rows, "sentences": [b.sentence for b in found.blocks]}
 
