@@ -307,3 +307,13 @@ def test_intervals_are_seen_whole_unless_they_squeeze_the_rest(browser: Browser,
     low, high = browser.script("return document.querySelector('.chart')._fullLayout.yaxis.range")
     assert low == pytest.approx(bottom - (top - bottom), abs=0.1 * (top - bottom) * 3), "not down to 0.56"
     assert low < 0.85 and high > 0.905
+
+
+@pytest.mark.parametrize("width", [1400, 420])
+def test_long_names_stay_in_their_tile(browser: Browser, tmp_path, width):
+    given = example_comparison(("equilibrium", "random"), ("macs=0.5",), 1)
+    given.data = "benchmarks/some_longer_folder/of_a_user/loaders_of_cifar10.py:loaders"
+    browser.view(width)
+    browser.open(report.write_comparison(given, tmp_path))
+    wide = "return [...document.querySelectorAll('.tile')].filter((t) => t.scrollWidth > t.clientWidth).length"
+    assert browser.script(wide) == 0
